@@ -1,0 +1,114 @@
+package msp
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	maxIdentityBytes = 16 << 10 // a serialized identity longer than this is refused unread
+	cachedSubjects   = 4096     // identities remembered by one roster
+)
+
+// A Subject is a caller that a roster recognised: the certificate chains to the organisation's roots.
+type Subject struct {
+	MSP  string            // organisation id
+	Name string            // the certificate's subject common name: the agency or node
+	Cert *x509.Certificate // the certificate itself
+}
+
+// ValidAt reports whether the certificate's validity period covers the moment.
+func (s *Subject) ValidAt(at time.Time) error { return validAt(s.Cert, at) }
+
+// Verify checks sig by the subject's key over the message, which is given in parts that are read as one.
+func (s *Subject) Verify(sig []byte, message ...[]byte) error {
+	return verify(s.Cert.PublicKey, sig, message)
+}
+
+// A Roster is the members of a ledger. It recognises serialized identities and remembers those it has recognised,
+// because checking a chain costs as much as checking a signature. It is safe for concurrent use.
+type Roster struct {
+	members map[string]*Member
+
+	mu    sync.RWMutex
+	known map[[sha256.Size]byte]*Subject // guarded by mu
+}
+
+// NewRoster makes a roster of members whose ids differ.
+func NewRoster(members ...*Member) (*Roster, error) {
+	r := &Roster{members: map[string]*Member{}, known: map[[sha256.Size]byte]*Subject{}}
+	for _, m := range members {
+		if r.members[m.id] != nil {
+			return nil, fmt.Errorf("%w: %s is listed twice", ErrMalformed, m.id)
+		}
+		r.members[m.id] = m
+	}
+	return r, nil
+}
+
+// IDs are the members' ids, sorted.
+func (r *Roster) IDs() []string {
+	ids := make([]string, 0, len(r.members))
+	for id := range r.members {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Member is the member of that id, or nil.
+func (r *Roster) Member(id string) *Member { return r.members[id] }
+
+// Identify reads a serialized identity and checks its chain, not its validity period.
+func (r *Roster) Identify(serialized []byte) (*Subject, error) {
+	if len(serialized) > maxIdentityBytes {
+		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(serialized))
+	}
+	key := sha256.Sum256(serialized)
+	r.mu.RLock()
+	s := r.known[key]
+	r.mu.RUnlock()
+	if s != nil {
+		return s, nil
+	}
+	s, err := r.identify(serialized)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.known) >= cachedSubjects { // dropping any one keeps the bound; recognising it again is cheap
+		for k := range r.known {
+			delete(r.known, k)
+			break
+		}
+	}
+	r.known[key] = s
+	return s, nil
+}
+
+func (r *Roster) identify(serialized []byte) (*Subject, error) {
+	var id mspproto.SerializedIdentity
+	if err := proto.Unmarshal(serialized, &id); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	m := r.members[id.GetMspid()]
+	if m == nil {
+		return nil, fmt.Errorf("%w: %q", ErrUnknown, id.GetMspid())
+	}
+	cert, err := ParseCertificate(id.GetIdBytes())
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Validate(cert, time.Time{}); err != nil {
+		return nil, err
+	}
+	return &Subject{MSP: m.id, Name: cert.Subject.CommonName, Cert: cert}, nil
+}

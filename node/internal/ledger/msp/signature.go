@@ -1,0 +1,92 @@
+package msp
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/asn1"
+	"fmt"
+	"math/big"
+)
+
+type ecdsaSignature struct{ R, S *big.Int }
+
+var (
+	halfP256 = new(big.Int).Rsh(elliptic.P256().Params().N, 1)
+	halfP384 = new(big.Int).Rsh(elliptic.P384().Params().N, 1)
+)
+
+// halfOrder is half the order of the curves that Fabric accepts, nil for any other.
+func halfOrder(c elliptic.Curve) *big.Int {
+	switch c {
+	case elliptic.P256():
+		return halfP256
+	case elliptic.P384():
+		return halfP384
+	}
+	return nil
+}
+
+// digestOf is the SHA-256 digest of the concatenated parts; large messages are hashed where they lie.
+func digestOf(parts [][]byte) [sha256.Size]byte {
+	if len(parts) == 1 {
+		return sha256.Sum256(parts[0])
+	}
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// verify checks one signature over the concatenated parts by Fabric's rules.
+func verify(public crypto.PublicKey, sig []byte, parts [][]byte) error {
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
+		half := halfOrder(k.Curve)
+		if half == nil {
+			return fmt.Errorf("%w: curve %s is not accepted", ErrSignature, k.Curve.Params().Name)
+		}
+		var s ecdsaSignature
+		if rest, err := asn1.Unmarshal(sig, &s); err != nil || len(rest) != 0 {
+			return fmt.Errorf("%w: not an ASN.1 pair", ErrSignature)
+		}
+		// (r, s) and (r, n−s) verify alike; only one of them is a signature here, so that nobody but its maker can
+		// write the same transaction in two ways.
+		if s.S.Cmp(half) > 0 {
+			return fmt.Errorf("%w: S is not the low one", ErrSignature)
+		}
+		digest := digestOf(parts)
+		if !ecdsa.VerifyASN1(k, digest[:], sig) {
+			return ErrSignature
+		}
+		return nil
+	case ed25519.PublicKey:
+		if !ed25519.Verify(k, bytes.Join(parts, nil), sig) {
+			return ErrSignature
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: key type %T is not accepted", ErrSignature, public)
+}
+
+// signDigest signs the SHA-256 digest of a message with a low S.
+func signDigest(key *ecdsa.PrivateKey, digest []byte) ([]byte, error) {
+	sig, err := ecdsa.SignASN1(rand.Reader, key, digest)
+	if err != nil {
+		return nil, err
+	}
+	var s ecdsaSignature
+	if _, err := asn1.Unmarshal(sig, &s); err != nil {
+		return nil, err
+	}
+	if s.S.Cmp(halfOrder(key.Curve)) <= 0 {
+		return sig, nil
+	}
+	s.S.Sub(key.Params().N, s.S)
+	return asn1.Marshal(s)
+}
