@@ -1,0 +1,149 @@
+package model
+
+// Every code, its class and its sentences. Codes are never renamed and never reused.
+const (
+	CodeInvalidJSON         Code = "invalid_json"
+	CodeDuplicateKey        Code = "duplicate_key"
+	CodeNotCanonical        Code = "not_canonical"
+	CodeUnknownField        Code = "unknown_field"
+	CodeMissingField        Code = "missing_field"
+	CodeWrongType           Code = "wrong_type"
+	CodeTooLarge            Code = "too_large"
+	CodeTooMany             Code = "too_many"
+	CodeTooDeep             Code = "too_deep"
+	CodeTooLong             Code = "too_long"
+	CodeBadUTF8             Code = "bad_utf8"
+	CodeControlCharacter    Code = "control_character"
+	CodeNumberNotInteger    Code = "number_not_integer"
+	CodeBadUSCC             Code = "bad_uscc"
+	CodeBadOrgCode          Code = "bad_organisation_code"
+	CodeBadCitizenID        Code = "bad_citizen_id"
+	CodeBadIdentifier       Code = "bad_licence_identifier"
+	CodeBadRegion           Code = "bad_region"
+	CodeBadDate             Code = "bad_date"
+	CodeBadTime             Code = "bad_time"
+	CodeBadID               Code = "bad_id"
+	CodeBadValue            Code = "bad_value"
+	CodePersonalIdentifier  Code = "personal_identifier"
+	CodeUndeclaredField     Code = "undeclared_field"
+	CodeConfidentialField   Code = "confidential_field"
+	CodeFileDigestUnsafe    Code = "file_digest_unsafe"
+	CodeUnknownOperation    Code = "unknown_operation"
+	CodeUnauthenticated     Code = "unauthenticated"
+	CodeForbidden           Code = "forbidden"
+	CodeNotFound            Code = "not_found"
+	CodeAgencyUnknown       Code = "agency_unknown"
+	CodeAgencyNotActive     Code = "agency_not_active"
+	CodeNotActingFor        Code = "not_acting_for"
+	CodeNotIssuer           Code = "not_issuer"
+	CodeTypeUnknown         Code = "licence_type_unknown"
+	CodeTypeNotPermitted    Code = "licence_type_not_permitted"
+	CodeRegionNotPermitted  Code = "region_not_permitted"
+	CodeHolderNotPermitted  Code = "holder_kind_not_permitted"
+	CodeDelegationUnknown   Code = "delegation_unknown"
+	CodeDelegationNotValid  Code = "delegation_not_in_force"
+	CodeNotOwner            Code = "not_owner"
+	CodeVersionConflict     Code = "version_conflict"
+	CodeTransition          Code = "transition_not_allowed"
+	CodeValueMismatch       Code = "value_mismatch"
+	CodeIdentifierVersion   Code = "identifier_version"
+	CodeKeyUnknown          Code = "key_unknown"
+	CodeSignatureInvalid    Code = "signature_invalid"
+	CodeTimeSkew            Code = "time_skew"
+	CodeTimeMismatch        Code = "time_mismatch"
+	CodeProposalUnknown     Code = "proposal_unknown"
+	CodeApprovalsMissing    Code = "approvals_missing"
+	CodeRegistryChanged     Code = "registry_changed"
+	CodeAlreadyApproved     Code = "already_approved"
+	CodeContentMismatch     Code = "content_mismatch"
+	CodeGenesisMismatch     Code = "genesis_mismatch"
+	CodeNotInitialised      Code = "not_initialised"
+	CodeInitialised         Code = "already_initialised"
+	CodeLevelUnsupported    Code = "level_unsupported"
+	CodeNumberTaken         Code = "number_taken"
+	CodeIdempotencyMismatch Code = "idempotency_mismatch"
+	CodeOutboxFull          Code = "outbox_full"
+	CodeStorageFull         Code = "storage_full"
+	CodeLedgerUnavailable   Code = "ledger_unavailable"
+	CodeOutcomeUnknown      Code = "outcome_unknown"
+	CodeRateLimited         Code = "rate_limited"
+	CodeShuttingDown        Code = "shutting_down"
+	CodeFollowerStopped     Code = "follower_stopped"
+	CodeInternal            Code = "internal"
+)
+
+type text struct {
+	kind   ErrorKind
+	zh, en string
+}
+
+var codes = map[Code]text{
+	CodeInvalidJSON:         {Invalid, "请求内容不是有效的 JSON", "the content is not valid JSON"},
+	CodeDuplicateKey:        {Invalid, "同一对象内字段名重复", "a key stands twice in one object"},
+	CodeNotCanonical:        {Invalid, "操作未按规范编码（RFC 8785）", "the operation is not canonically encoded (RFC 8785)"},
+	CodeUnknownField:        {Invalid, "含有未知字段", "a field is not known"},
+	CodeMissingField:        {Invalid, "缺少必填字段", "a required field is missing"},
+	CodeWrongType:           {Invalid, "字段的数据类型不对", "a field has the wrong type"},
+	CodeTooLarge:            {TooLarge, "内容超过允许的大小", "the content is larger than allowed"},
+	CodeTooMany:             {TooLarge, "一次提交的数量超过上限", "more items than allowed in one request"},
+	CodeTooDeep:             {Invalid, "内容嵌套过深", "the content is nested too deeply"},
+	CodeTooLong:             {Invalid, "文字超过允许的长度", "a text is longer than allowed"},
+	CodeBadUTF8:             {Invalid, "文字不是有效的 UTF-8 编码", "a text is not valid UTF-8"},
+	CodeControlCharacter:    {Invalid, "文字含有控制字符", "a text holds control characters"},
+	CodeNumberNotInteger:    {Invalid, "数字必须是不超过 2^53 的整数（金额用字符串）", "a number must be an integer below 2^53 (amounts are strings)"},
+	CodeBadUSCC:             {Invalid, "统一社会信用代码有误（长度、字符或校验位）", "the unified social credit code is wrong (length, alphabet or check character)"},
+	CodeBadOrgCode:          {Invalid, "组织机构代码有误", "the organisation code is wrong"},
+	CodeBadCitizenID:        {Invalid, "公民身份号码有误", "the citizen identity number is wrong"},
+	CodeBadIdentifier:       {Invalid, "电子证照标识有误（结构或校验位）", "the e-licence identifier is wrong (structure or check character)"},
+	CodeBadRegion:           {Invalid, "行政区划代码有误", "the region code is wrong"},
+	CodeBadDate:             {Invalid, "日期不存在或格式不是 YYYY-MM-DD", "the date does not exist or is not YYYY-MM-DD"},
+	CodeBadTime:             {Invalid, "时间格式有误", "the time is not RFC 3339 UTC with milliseconds"},
+	CodeBadID:               {Invalid, "编号格式有误", "the id is not well formed"},
+	CodeBadValue:            {Invalid, "字段取值不被允许", "the value is not allowed here"},
+	CodePersonalIdentifier:  {Invalid, "公开内容含有公民身份号码，不得上链", "the public content holds a citizen identity number, which never goes on the ledger"},
+	CodeUndeclaredField:     {Invalid, "证照类型未声明该照面字段", "the licence type declares no such face field"},
+	CodeConfidentialField:   {Invalid, "该字段属保密内容，不得放在公开部分", "the field is confidential and must not stand in the public part"},
+	CodeFileDigestUnsafe:    {Invalid, "文件未加盖电子印章，其摘要可被猜测，不得公开上链", "the file carries no seal, so its digest can be guessed and must not be public"},
+	CodeUnknownOperation:    {Invalid, "不支持的操作类型", "the operation type is not known at the ledger's contract level"},
+	CodeUnauthenticated:     {Unauthenticated, "未登录或密钥无效", "sign-in is missing or not valid"},
+	CodeForbidden:           {Denied, "无权执行此操作", "you have no right to do this"},
+	CodeNotFound:            {NotFound, "没有找到", "not found"},
+	CodeAgencyUnknown:       {Refused, "机构未登记", "the agency is not registered"},
+	CodeAgencyNotActive:     {Refused, "机构已退出", "the agency is no longer active"},
+	CodeNotActingFor:        {Denied, "本节点不代表该机构", "this node does not act for that agency"},
+	CodeNotIssuer:           {Refused, "该机构没有发证职责", "the agency has no issuing role"},
+	CodeTypeUnknown:         {Refused, "证照类型未登记", "the licence type is not registered"},
+	CodeTypeNotPermitted:    {Refused, "该机构无权签发此类证照，也未获委托", "the agency may not issue this licence type and holds no delegation"},
+	CodeRegionNotPermitted:  {Refused, "超出该机构的管辖区域", "the region lies outside the agency's jurisdiction"},
+	CodeHolderNotPermitted:  {Refused, "此类证照不适用于该类持证主体", "the licence type does not allow this kind of holder"},
+	CodeDelegationUnknown:   {Refused, "委托不存在", "the delegation does not exist"},
+	CodeDelegationNotValid:  {Refused, "委托不在有效期内或已终止", "the delegation is not in force"},
+	CodeNotOwner:            {Refused, "该记录由其他机构负责，本机构无权变更", "another agency owns this record"},
+	CodeVersionConflict:     {Conflict, "记录已被其他操作更新，请重新查看后再提交", "the record has moved on; look again and repeat"},
+	CodeTransition:          {Refused, "当前状态下不允许该操作", "the record's state does not allow this operation"},
+	CodeValueMismatch:       {Refused, "所附的原公开内容与账本记录不一致", "the public value supplied differs from the ledger's"},
+	CodeIdentifierVersion:   {Refused, "证照标识的版本号不正确", "the licence identifier's version is not the next one"},
+	CodeKeyUnknown:          {Refused, "签章密钥未登记或已停用", "the signing key is not registered or no longer active"},
+	CodeSignatureInvalid:    {Refused, "签章验证不通过", "the signature does not verify"},
+	CodeTimeSkew:            {Unavailable, "时钟相差超过 5 分钟，请校准时间", "clocks differ by more than 5 minutes; set the time"},
+	CodeTimeMismatch:        {Refused, "操作时间与提案时间不一致", "the operation's time differs from the proposal's by more than 60 seconds"},
+	CodeProposalUnknown:     {Refused, "提案不存在", "the proposal does not exist"},
+	CodeApprovalsMissing:    {Refused, "同意的成员单位数不足", "too few organisations have approved"},
+	CodeRegistryChanged:     {Conflict, "登记簿已更新，请重新查看后再同意", "the registry has moved on; look again before approving"},
+	CodeAlreadyApproved:     {Refused, "本单位已表示同意", "this organisation has approved already"},
+	CodeContentMismatch:     {Refused, "内容与已同意的提案不一致", "the content differs from what was approved"},
+	CodeGenesisMismatch:     {Refused, "创世文件摘要与本单位配置不一致", "the genesis document is not the one configured here"},
+	CodeNotInitialised:      {Refused, "账本尚未初始化", "the ledger is not initialised"},
+	CodeInitialised:         {Refused, "账本已初始化", "the ledger is initialised already"},
+	CodeLevelUnsupported:    {Refused, "合约级别不受支持，请升级程序", "the contract level is not supported by this program"},
+	CodeNumberTaken:         {Conflict, "该证照编号或标识已存在", "the licence number or identifier exists already"},
+	CodeIdempotencyMismatch: {Conflict, "同一幂等键已用于不同内容", "the idempotency key was used with another content"},
+	CodeOutboxFull:          {Unavailable, "待上链队列已满，请稍后再试；本次未写入", "the outbox is full; nothing was written, try again later"},
+	CodeStorageFull:         {Unavailable, "磁盘空间不足；本次未写入", "the disk is full; nothing was written"},
+	CodeLedgerUnavailable:   {Unavailable, "账本暂不可用；已受理的操作会继续上链", "the ledger cannot be reached; accepted operations will follow when it can"},
+	CodeOutcomeUnknown:      {Unknown, "结果尚不明确，可能已写入，请查询该操作", "the outcome is not known yet; perhaps written: ask for the operation"},
+	CodeRateLimited:         {Limited, "请求过于频繁", "too many requests"},
+	CodeShuttingDown:        {Unavailable, "节点正在停止；本次未写入", "the node is stopping; nothing was written"},
+	CodeFollowerStopped:     {Unavailable, "节点发现账本异常，已停止同步；请联系运维", "the node found a fault in the ledger and stopped following; see the finding"},
+	CodeInternal:            {Internal, "内部错误", "internal error"},
+}

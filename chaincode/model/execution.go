@@ -1,0 +1,70 @@
+package model
+
+import "time"
+
+// StateReader is the ledger's state as a contract reads it: nil for a key that is absent. Contracts never see
+// their own writes through it.
+type StateReader interface {
+	Get(key string) ([]byte, error)
+}
+
+// Functions of the contract.
+const (
+	FunctionInit  = "Init"  // one argument: the genesis document
+	FunctionApply = "Apply" // 1..N arguments: operations, each in canonical form
+	FunctionGet   = "Get"   // kind, id: the header, or the whole entry
+)
+
+// MaxOperations is the most operations that one transaction carries.
+const MaxOperations = 1000
+
+// Call is one invocation of the contract as a transaction states it.
+type Call struct {
+	Function   string
+	Args       [][]byte  // without the function name
+	Msp        MSPID     // of the creator
+	CommonName string    // of the creator's certificate: agency id or node id
+	Time       time.Time // the proposal's timestamp
+}
+
+// Execution is what the contract makes of a call: the response and, only when it refuses no operation,
+// the writes in key order and one effect an operation. Endorsers and followers compute it alike.
+type Execution struct {
+	Response []byte // canonical Response
+	Writes   []StateWrite
+	Applied  []Applied
+}
+
+// StateWrite is one write of state. Nothing is ever deleted.
+type StateWrite struct {
+	Key   string
+	Value []byte
+}
+
+// Applied is an operation with what it did. Body is the decoded body.
+type Applied struct {
+	Op     Operation
+	Raw    []byte // the operation's canonical bytes
+	Digest Digest
+	Body   any
+	Effect Effect
+}
+
+// Response is the payload of Apply's and Init's response: codes, never text.
+type Response struct {
+	Accepted int       `json:"accepted"`
+	Refused  []Refusal `json:"refused,omitempty"`
+}
+
+// Refusal is one refused operation of a transaction.
+type Refusal struct {
+	Index int    `json:"index"`
+	Code  Code   `json:"code"`
+	Field string `json:"field,omitempty"`
+}
+
+// StateEntry is a registry record as it stands whole in state and as Get returns it.
+type StateEntry struct {
+	Header Header   `json:"header"`
+	Value  RawValue `json:"value,omitempty"`
+}

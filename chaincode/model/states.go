@@ -1,0 +1,240 @@
+package model
+
+// State is a record's state. Each kind has its machine below; a page stores the state's number, which is
+// its place in Machine.States and therefore part of the state's format: states are only ever appended.
+type State string
+
+// States of a licence. A verdict asks for more than the state: validity dates, effects in time, signature.
+const (
+	InForce        State = "in_force"        // 有效
+	Suspended      State = "suspended"       // 暂停
+	Dormant        State = "dormant"         // 歇业
+	Rescinded      State = "rescinded"       // 撤销
+	Withdrawn      State = "withdrawn"       // 撤回
+	PenaltyRevoked State = "penalty_revoked" // 吊销
+	Cancelled      State = "cancelled"       // 注销
+	VoidLost       State = "void_lost"       // 遗失作废
+)
+
+// States of registry records.
+const (
+	Active   State = "active"
+	Removed  State = "removed"
+	Open     State = "open"     // a proposal that collects approvals
+	Approved State = "approved" // a proposal with k approvals
+	Closed   State = "closed"   // a proposal withdrawn by who made it
+)
+
+// Kinds of records.
+const (
+	KindOrganisation Kind = "organisation"
+	KindAgency       Kind = "agency"
+	KindParty        Kind = "party" // hosted without a node; its id is its USCC
+	KindLicenceType  Kind = "licence-type"
+	KindDelegation   Kind = "delegation"
+	KindSuccession   Kind = "succession" // its id is the agency that is succeeded
+	KindPolicy       Kind = "policy"     // one record, id "policy"
+	KindProposal     Kind = "proposal"
+	KindLicence      Kind = "licence"
+)
+
+// PolicyID is the id of the one policy record.
+const PolicyID RecordID = "policy"
+
+// Types of operations.
+const (
+	Genesis Type = "genesis.record" // derived from the genesis document, never sent
+
+	Propose         Type = "registry.propose"
+	Approve         Type = "registry.approve"
+	CloseProposal   Type = "registry.close"
+	Admit           Type = "registry.admit"
+	Change          Type = "registry.change"
+	Remove          Type = "registry.remove"
+	SetEndpoint     Type = "registry.set-endpoint"
+	RotateKey       Type = "registry.rotate-key"
+	HostParty       Type = "registry.host-party"
+	ReleaseParty    Type = "registry.release-party"
+	Delegate        Type = "registry.delegate"
+	EndDelegation   Type = "registry.end-delegation"
+	LicenceIssue    Type = "licence.issue"
+	LicenceAmend    Type = "licence.amend"
+	LicenceSuspend  Type = "licence.suspend"
+	LicenceResume   Type = "licence.resume"
+	LicenceDormant  Type = "licence.dormant"
+	LicenceRenew    Type = "licence.renew"
+	LicenceTransfer Type = "licence.transfer"
+	LicenceRescind  Type = "licence.rescind"
+	LicenceWithdraw Type = "licence.withdraw"
+	LicenceRevoke   Type = "licence.penalty-revoke"
+	LicenceCancel   Type = "licence.cancel"
+	LicenceVoidLost Type = "licence.void-lost"
+)
+
+// Rule is what is fixed about a type of operation.
+type Rule struct {
+	Zh, En   string
+	Body     func() any // a new, empty body to decode into
+	registry bool       // changes what endorsers decide by, so the registry's version rises
+}
+
+// Types is the table of all operation types at contract level 1.
+var Types = map[Type]Rule{
+	Genesis:         {"创世登记", "genesis entry", func() any { return new(GenesisBody) }, false},
+	Propose:         {"提出登记事项", "propose", func() any { return new(ProposeBody) }, false},
+	Approve:         {"同意", "approve", func() any { return new(ApproveBody) }, false},
+	CloseProposal:   {"撤回提案", "close proposal", func() any { return new(EmptyBody) }, false},
+	Admit:           {"登记", "admit", func() any { return new(EnactBody) }, true},
+	Change:          {"变更登记", "change", func() any { return new(EnactBody) }, true},
+	Remove:          {"注销登记", "remove", func() any { return new(EnactBody) }, true},
+	SetEndpoint:     {"变更接入地址", "set endpoint", func() any { return new(EndpointBody) }, false},
+	RotateKey:       {"更换签章密钥", "rotate key", func() any { return new(RotateBody) }, true},
+	HostParty:       {"登记托管主体", "host party", func() any { return new(PartyBody) }, false},
+	ReleaseParty:    {"解除托管", "release party", func() any { return new(EmptyBody) }, false},
+	Delegate:        {"委托发证", "delegate issuing", func() any { return new(DelegateBody) }, false},
+	EndDelegation:   {"终止委托", "end delegation", func() any { return new(EmptyBody) }, false},
+	LicenceIssue:    {"签发", "issue", func() any { return new(IssueBody) }, false},
+	LicenceAmend:    {"变更（更正）", "amend", func() any { return new(AmendBody) }, false},
+	LicenceSuspend:  {"暂停", "suspend", func() any { return new(ActBody) }, false},
+	LicenceResume:   {"恢复", "resume", func() any { return new(ActBody) }, false},
+	LicenceDormant:  {"歇业", "declare dormant", func() any { return new(ActBody) }, false},
+	LicenceRenew:    {"延续", "renew", func() any { return new(AmendBody) }, false},
+	LicenceTransfer: {"迁移", "transfer", func() any { return new(TransferBody) }, false},
+	LicenceRescind:  {"撤销", "rescind", func() any { return new(ActBody) }, false},
+	LicenceWithdraw: {"撤回", "withdraw", func() any { return new(ActBody) }, false},
+	LicenceRevoke:   {"吊销", "penalty-revoke", func() any { return new(ActBody) }, false},
+	LicenceCancel:   {"注销", "cancel", func() any { return new(ActBody) }, false},
+	LicenceVoidLost: {"遗失作废", "void as lost", func() any { return new(ActBody) }, false},
+}
+
+// Transition allows an operation type in the states of From (none: the record must not exist) and says
+// which state follows; To "" keeps the state.
+type Transition struct {
+	Type Type
+	From []State
+	To   State
+}
+
+// Machine is a kind's state machine. The contract, the API's errors and the documents' diagrams all come
+// from these tables.
+type Machine struct {
+	Kind        Kind
+	States      []State
+	Transitions []Transition
+}
+
+var live = []State{InForce, Suspended, Dormant}
+
+// Machines holds every kind's machine.
+var Machines = map[Kind]*Machine{
+	KindLicence: {KindLicence,
+		[]State{InForce, Suspended, Dormant, Rescinded, Withdrawn, PenaltyRevoked, Cancelled, VoidLost},
+		[]Transition{
+			{LicenceIssue, nil, InForce},
+			{LicenceAmend, live, ""},
+			{LicenceRenew, []State{InForce, Dormant}, ""},
+			{LicenceTransfer, live, ""},
+			{LicenceSuspend, []State{InForce, Dormant}, Suspended},
+			{LicenceDormant, []State{InForce}, Dormant},
+			{LicenceResume, []State{Suspended, Dormant}, InForce},
+			{LicenceWithdraw, live, Withdrawn},
+			{LicenceRevoke, live, PenaltyRevoked},
+			{LicenceVoidLost, live, VoidLost},
+			// The law cancels what was revoked, withdrawn or lost, and can rescind after any other ending.
+			{LicenceCancel, append([]State{PenaltyRevoked, Withdrawn, VoidLost}, live...), Cancelled},
+			{LicenceRescind, append([]State{PenaltyRevoked, Withdrawn, VoidLost, Cancelled}, live...), Rescinded},
+		}},
+	KindProposal: {KindProposal, []State{Open, Approved, Closed}, []Transition{
+		{Propose, nil, Open},
+		{Approve, []State{Open}, Open}, // the contract makes it Approved at the k-th
+		{CloseProposal, []State{Open}, Closed},
+	}},
+	KindOrganisation: enacted(KindOrganisation),
+	KindAgency: enacted(KindAgency,
+		Transition{SetEndpoint, []State{Active}, ""}, Transition{RotateKey, []State{Active}, ""}),
+	KindLicenceType: enacted(KindLicenceType),
+	KindSuccession:  enacted(KindSuccession),
+	KindPolicy:      enacted(KindPolicy),
+	KindParty: {KindParty, []State{Active, Removed}, []Transition{
+		{HostParty, nil, Active}, {ReleaseParty, []State{Active}, Removed},
+	}},
+	KindDelegation: {KindDelegation, []State{Active, Removed}, []Transition{
+		{Delegate, nil, Active}, {EndDelegation, []State{Active}, Removed},
+	}},
+}
+
+// enacted is the machine of what only k approvals change.
+func enacted(k Kind, own ...Transition) *Machine {
+	return &Machine{k, []State{Active, Removed}, append([]Transition{
+		{Genesis, nil, Active},
+		{Admit, nil, Active},
+		{Change, []State{Active}, ""},
+		{Remove, []State{Active}, Removed},
+	}, own...)}
+}
+
+// Next is the state after an operation on a record in state from ("" where there is no record).
+func (m *Machine) Next(from State, t Type) (State, error) {
+	for _, tr := range m.Transitions {
+		if tr.Type != t {
+			continue
+		}
+		if from == "" && tr.From == nil {
+			return tr.To, nil
+		}
+		for _, s := range tr.From {
+			if s == from {
+				if tr.To == "" {
+					return from, nil
+				}
+				return tr.To, nil
+			}
+		}
+	}
+	return "", E(CodeTransition).With("%s from state %q", t, from)
+}
+
+// Allows reports whether the machine knows the type at all.
+func (m *Machine) Allows(t Type) bool {
+	for _, tr := range m.Transitions {
+		if tr.Type == t {
+			return true
+		}
+	}
+	return false
+}
+
+// Creates reports whether the type makes new records of its kind.
+func (m *Machine) Creates(t Type) bool {
+	for _, tr := range m.Transitions {
+		if tr.Type == t && tr.From == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Machine) number(s State) byte {
+	for i, x := range m.States {
+		if x == s {
+			return byte(i)
+		}
+	}
+	return 0xff
+}
+
+func (m *Machine) state(n byte) (State, bool) {
+	if m == nil || int(n) >= len(m.States) {
+		return "", false
+	}
+	return m.States[n], true
+}
+
+// Ended reports whether a licence state is one of the endings.
+func (s State) Ended() bool {
+	switch s {
+	case Rescinded, Withdrawn, PenaltyRevoked, Cancelled, VoidLost:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,61 @@
+package model
+
+import "encoding/json"
+
+// RawValue is canonical JSON that is carried as it stands.
+type RawValue = json.RawMessage
+
+// Draft is an operation as a caller asks for it. The node adds id, person, time, and where they are left
+// out: the record id of a new record, the version, a licence's identifier, commitments and signature.
+type Draft struct {
+	Agency  AgencyID        `json:"agency"`
+	Type    Type            `json:"type"`
+	Kind    Kind            `json:"kind,omitempty"`    // derived from the type where only one fits
+	Record  RecordID        `json:"record,omitempty"`  // left out for a new licence, proposal or delegation
+	Version uint64          `json:"version,omitempty"` // the version it makes; left out: the next one
+	Body    json.RawMessage `json:"body"`
+	// Confidential is the confidential body of a licence: it never reaches the ledger.
+	Confidential *LicenceConfidential `json:"confidential,omitempty"`
+}
+
+// Presentation is what a holder shows beside a number: openings of committed fields, by field.
+type Presentation map[string]Opening
+
+// Query asks for one verdict. Exactly one of Record, Identifier, Number (with Type) and File is given.
+type Query struct {
+	Record       RecordID     `json:"record,omitempty"`
+	Identifier   LicenceID    `json:"identifier,omitempty"`
+	Number       string       `json:"number,omitempty"`
+	Type         TypeCode     `json:"type,omitempty"`
+	File         string       `json:"file,omitempty"`    // SHA-256 or SM3 of the licence file, hexadecimal
+	At           Date         `json:"at,omitempty"`      // the day asked about; today by default
+	KnownAt      Date         `json:"knownAt,omitempty"` // as known at the end of that day; now by default
+	Presentation Presentation `json:"presentation,omitempty"`
+}
+
+// MaxQueries is the most queries of one request.
+const MaxQueries = 1000
+
+// Verdict is the answer to one query.
+type Verdict struct {
+	Verdict  Word           `json:"verdict"`
+	Reason   Reason         `json:"reason"`
+	Check    string         `json:"check"` // the check that decided
+	Zh       string         `json:"zh"`
+	En       string         `json:"en"`
+	Since    Date           `json:"since,omitempty"`
+	At       Date           `json:"at"`
+	KnownAt  Date           `json:"knownAt"`
+	Record   *View          `json:"record,omitempty"`
+	Position uint64         `json:"position"`             // leaves applied here
+	Height   uint64         `json:"height"`               // blocks applied here
+	AgeMS    int64          `json:"age_ms"`               // since this node last knew it was at the head
+	Last     *LastKnown     `json:"last_known,omitempty"` // with a stale verdict
+	History  []HistoryEntry `json:"history,omitempty"`
+}
+
+// LastKnown is the verdict that stood when the data was fresh.
+type LastKnown struct {
+	Verdict Word   `json:"verdict"`
+	Reason  Reason `json:"reason"`
+}
