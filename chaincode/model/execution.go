@@ -8,6 +8,11 @@ type StateReader interface {
 	Get(key string) ([]byte, error)
 }
 
+// Prefetcher is a StateReader that can read many keys in one round trip.
+type Prefetcher interface {
+	GetMany(keys []string) ([][]byte, error)
+}
+
 // Functions of the contract.
 const (
 	FunctionInit  = "Init"  // one argument: the genesis document

@@ -278,15 +278,27 @@ func (b *AmendBody) step(h Header, op *Operation, e *Effect) error {
 	return b.Value.set(op, e)
 }
 
-// TransferBody is the body of licence.transfer (迁移).
+// TransferBody is the body of licence.transfer (迁移). Value is the public value as it stands, by which the
+// contract sees whether the receiving agency may hold such a licence.
 type TransferBody struct {
 	Act
-	To AgencyID `json:"to" zl:"public,id"`
+	To    AgencyID `json:"to" zl:"public,id"`
+	Value Licence  `json:"value" zl:"public"`
 }
 
-func (b *TransferBody) step(h Header, _ *Operation, e *Effect) error {
+func (b *TransferBody) check() error {
+	if err := b.Act.check(); err != nil {
+		return err
+	}
+	return b.Value.Check()
+}
+
+func (b *TransferBody) step(h Header, op *Operation, e *Effect) error {
 	if b.To == "" || b.To == h.Owner {
 		return E(CodeBadValue, "to")
+	}
+	if DigestOf(bodyValue(op.Body)) != h.Value {
+		return E(CodeValueMismatch, "value")
 	}
 	e.Header.Owner = b.To
 	return nil

@@ -85,6 +85,9 @@ func Touches(op *Operation) []string {
 	if Types[op.Type].registry {
 		keys = append(keys, RegistryVersionKey)
 	}
+	if op.Kind == KindOrganisation {
+		keys = append(keys, MembersKey)
+	}
 	return keys
 }
 
@@ -92,4 +95,8 @@ func Touches(op *Operation) []string {
 const (
 	ContractKey        = "c"  // level and genesis digest
 	RegistryVersionKey = "rv" // the registry's version, a decimal number
+	MembersKey         = "m"  // the number of member organisations, a decimal number
 )
+
+// ChangesRegistry reports whether the type raises the registry's version.
+func ChangesRegistry(t Type) bool { return Types[t].registry }

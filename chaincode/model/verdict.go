@@ -133,10 +133,10 @@ func Judge(versions []Version, at, knownAt Date, presented LicenceID) Judgement 
 		case v.Type == LicenceAmend && v.How == Correct:
 			faces[len(faces)-1].value = v.Value
 			continue
+		case v.Type == LicenceTransfer:
+			continue
 		case v.Value != nil:
 			faces = append(faces, face{v.Act.Effective, v.Value})
-			continue
-		case v.Type == LicenceTransfer:
 			continue
 		}
 		void = void || v.Act.FromStart

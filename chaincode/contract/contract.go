@@ -1,0 +1,254 @@
+// Package contract is the chaincode: Init, Apply and Get over the ledger's state. Execute is a pure
+// function of state and call; an endorser runs it through the shim (shim.go), every node's follower runs
+// it again on what a block says and compares the writes.
+package contract
+
+import (
+	"sort"
+	"strconv"
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/contract/licence"
+	"github.com/zhenglian/zhenglian/chaincode/contract/registry"
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// MaxLevel is the highest contract.level that this build can run.
+const MaxLevel = 1
+
+// MaxSkew is the most that an operation's time may differ from its proposal's.
+const MaxSkew = 60 * time.Second
+
+// Contract decides calls. It is safe for concurrent use.
+type Contract struct {
+	// Genesis is the digest of the one document that Init accepts here.
+	Genesis model.Digest
+	// Verify checks a signature by an agency's key: alg as in the registry, public the uncompressed point.
+	Verify func(alg string, public, message, signature []byte) error
+	// Clock is read by the shim side alone; nil is time.Now.
+	Clock func() time.Time
+}
+
+// Execute decides a call on a state. An error fails the call as a whole and means that nothing of it may
+// ever stand in a block: malformed arguments, a personal identifier, a foreign caller of Init.
+//
+// When any operation is refused the execution lists the refusals and writes nothing; each is judged as
+// if those before it that were accepted had been applied.
+func (c *Contract) Execute(state model.StateReader, call model.Call) (*model.Execution, error) {
+	t := newTx(state)
+	switch call.Function {
+	case model.FunctionInit:
+		return c.init(t, call)
+	case model.FunctionApply:
+		return c.apply(t, call)
+	}
+	return nil, model.E(model.CodeUnknownOperation)
+}
+
+func (c *Contract) init(t *tx, call model.Call) (*model.Execution, error) {
+	if len(call.Args) != 1 {
+		return nil, model.E(model.CodeMissingField)
+	}
+	doc, digest, err := model.DecodeGenesis(call.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	if digest != c.Genesis {
+		return nil, model.E(model.CodeGenesisMismatch)
+	}
+	if b, err := t.raw(model.ContractKey); err != nil {
+		return nil, err
+	} else if b != nil {
+		return nil, model.E(model.CodeInitialised)
+	}
+	if doc.Policy.Level > MaxLevel {
+		return nil, model.E(model.CodeLevelUnsupported)
+	}
+	ops, err := doc.Operations()
+	if err != nil {
+		return nil, err
+	}
+	var x model.Execution
+	for i := range ops {
+		body, err := model.DecodeBody(&ops[i])
+		if err != nil {
+			return nil, err
+		}
+		effect, err := registry.Genesis(t, &ops[i], body.(*model.GenesisBody))
+		if err != nil {
+			return nil, err
+		}
+		raw := ops[i].Encode()
+		if err := t.accept(&x, raw, ops[i], body, effect); err != nil {
+			return nil, err
+		}
+	}
+	t.put(model.ContractKey, []byte(`{"genesis":"`+digest.String()+`"}`))
+	t.put(model.RegistryVersionKey, []byte("1"))
+	return t.finish(&x, nil)
+}
+
+func (c *Contract) apply(t *tx, call model.Call) (*model.Execution, error) {
+	if len(call.Args) == 0 || len(call.Args) > model.MaxOperations {
+		return nil, model.E(model.CodeTooMany)
+	}
+	ops := make([]model.Operation, len(call.Args))
+	for i, raw := range call.Args {
+		var err error
+		if ops[i], err = model.DecodeOperation(raw); err != nil {
+			return nil, err
+		}
+		if ops[i].Type == model.Genesis {
+			return nil, model.E(model.CodeUnknownOperation)
+		}
+	}
+	if err := t.prefetch(ops); err != nil {
+		return nil, err
+	}
+	if b, err := t.raw(model.ContractKey); err != nil {
+		return nil, err
+	} else if b == nil {
+		return nil, model.E(model.CodeNotInitialised)
+	}
+	if p, err := registry.Policy(t); err != nil {
+		return nil, err
+	} else if p.Level > MaxLevel {
+		return nil, model.E(model.CodeLevelUnsupported)
+	}
+	x := model.Execution{Applied: make([]model.Applied, 0, len(ops))}
+	var refused []model.Refusal
+	for i := range ops {
+		body, effect, err := c.one(t, call, &ops[i])
+		if err != nil {
+			e := model.AsError(err)
+			if e.Code == model.CodePersonalIdentifier || e.Kind() == model.Internal {
+				return nil, e
+			}
+			refused = append(refused, model.Refusal{Index: i, Code: e.Code, Field: e.Field})
+			continue
+		}
+		if err := t.accept(&x, call.Args[i], ops[i], body, effect); err != nil {
+			return nil, err
+		}
+	}
+	return t.finish(&x, refused)
+}
+
+func (c *Contract) one(t *tx, call model.Call, op *model.Operation) (any, model.Effect, error) {
+	body, err := model.DecodeBody(op)
+	if err != nil {
+		return nil, model.Effect{}, err
+	}
+	if d := op.Time.Time().Sub(call.Time); d > MaxSkew || d < -MaxSkew {
+		return nil, model.Effect{}, model.E(model.CodeTimeMismatch, "time")
+	}
+	if err := t.caller(call, op.Agency); err != nil {
+		return nil, model.Effect{}, err
+	}
+	if m := model.Machines[op.Kind]; m.Creates(op.Type) {
+		if creator, _, serial := op.Record.Serial(); serial && creator != op.Agency {
+			return nil, model.Effect{}, model.E(model.CodeBadID, "record").With("a new record's id begins with the acting agency")
+		}
+	}
+	var effect model.Effect
+	if op.Kind == model.KindLicence {
+		effect, err = licence.Apply(t, op, body)
+	} else {
+		effect, err = registry.Apply(t, op, body, registry.Caller{Msp: call.Msp, Verify: c.Verify})
+	}
+	return body, effect, err
+}
+
+// caller checks that the creator may speak for the agency: same organisation, and the certificate's
+// common name is the agency itself or the node that the registry says acts for it.
+func (t *tx) caller(call model.Call, agency model.AgencyID) error {
+	if t.checked[agency] {
+		return nil
+	}
+	a, err := registry.Agency(t, agency)
+	if err != nil {
+		return err
+	}
+	if a.Msp != call.Msp || (call.CommonName != string(a.ID) && call.CommonName != string(a.Node)) {
+		return model.E(model.CodeNotActingFor, "agency")
+	}
+	o, err := registry.Organisation(t, a.Msp)
+	if err != nil {
+		return err
+	}
+	if call.CommonName == string(a.Node) {
+		known := false
+		for _, n := range o.Nodes {
+			known = known || n == a.Node
+		}
+		if !known {
+			return model.E(model.CodeNotActingFor, "agency")
+		}
+	}
+	t.checked[agency] = true
+	return nil
+}
+
+// accept applies an operation's effect and notes it.
+func (t *tx) accept(x *model.Execution, raw []byte, op model.Operation, body any, e model.Effect) error {
+	if err := t.set(&op, e); err != nil {
+		return err
+	}
+	x.Applied = append(x.Applied, model.Applied{Op: op, Raw: raw, Digest: model.DigestOf(raw), Body: body, Effect: e})
+	return nil
+}
+
+// finish gives the execution its response and, if nothing was refused, its writes.
+func (t *tx) finish(x *model.Execution, refused []model.Refusal) (*model.Execution, error) {
+	r := model.Response{Accepted: len(x.Applied), Refused: refused}
+	var err error
+	if x.Response, err = model.Canonical(r); err != nil {
+		return nil, err
+	}
+	if len(refused) > 0 {
+		x.Applied = nil
+		return x, nil
+	}
+	for key, c := range t.cells {
+		if v, dirty := c.encode(); dirty {
+			x.Writes = append(x.Writes, model.StateWrite{Key: key, Value: v})
+		}
+	}
+	sort.Slice(x.Writes, func(i, j int) bool { return x.Writes[i].Key < x.Writes[j].Key })
+	return x, nil
+}
+
+// Get answers the read function: the entry or header of a record, canonical.
+func Get(state model.StateReader, kind model.Kind, id model.RecordID) ([]byte, error) {
+	if model.Machines[kind] == nil {
+		return nil, model.E(model.CodeBadValue, "kind")
+	}
+	if _, err := model.ParseRecordID(string(id)); err != nil {
+		return nil, err
+	}
+	t := newTx(state)
+	h, err := t.Header(kind, id)
+	if err != nil {
+		return nil, err
+	}
+	if !h.Exists() {
+		return nil, model.E(model.CodeNotFound)
+	}
+	e := model.StateEntry{Header: h}
+	if model.NewEntry(kind) != nil {
+		_, e.Value, err = t.entry(kind, id)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return model.Canonical(e)
+}
+
+// RegistryVersion reads the registry's version.
+func RegistryVersion(state model.StateReader) (uint64, error) {
+	b, err := state.Get(model.RegistryVersionKey)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(string(b), 10, 64)
+}
