@@ -18,6 +18,8 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
 )
 
 // A Block is a checked block, decoded.
@@ -169,5 +171,43 @@ func (c *Channel) checkTx(out *Block, tx *Tx, raw []byte, b *common.Block) error
 	if errors.As(err, &bad) {
 		return fail(bad.Code, bad.Cause)
 	}
+	return nil
+}
+
+// Decode reads a block whose bytes are already known to be the ones that were checked, such as a node's own store or
+// archive: it decodes what Check decodes, except the endorsers, without verifying signatures or the chain.
+func Decode(b *common.Block) (*Block, error) {
+	h := b.GetHeader()
+	filter, err := Filter(b)
+	if err != nil {
+		return nil, err
+	}
+	out := &Block{Number: h.GetNumber(), Hash: HeaderHash(h), PreviousHash: h.GetPreviousHash(), DataHash: h.GetDataHash(),
+		Txs: make([]Tx, len(filter))}
+	for i, raw := range b.GetData().GetData() {
+		tx := &out.Txs[i]
+		tx.Index, tx.Code = i, peer.TxValidationCode(filter[i])
+		var env common.Envelope
+		if err = proto.Unmarshal(raw, &env); err == nil {
+			var hd *header
+			if hd, err = tx.decodeHeader(&env); err == nil {
+				if _, err = tx.decodeAction(hd); err == nil {
+					err = tx.readCreator()
+				}
+			}
+		}
+		if err != nil && !tx.Config && tx.Code == peer.TxValidationCode_VALID {
+			return nil, &Error{Code: BadTx, Block: out.Number, Tx: i, Cause: err}
+		}
+	}
+	return out, nil
+}
+
+func (tx *Tx) readCreator() error {
+	who, err := msp.Read(tx.Creator)
+	if err != nil {
+		return err
+	}
+	tx.MSP, tx.CommonName = who.MSP, who.Name
 	return nil
 }

@@ -101,92 +101,108 @@ func (c *Channel) VerifyTx(env *common.Envelope) (*Tx, error) {
 }
 
 func (c *Channel) verifyTx(tx *Tx, env *common.Envelope) error {
-	bad := func(code Code, validation peer.TxValidationCode, cause error) error {
-		return &TxError{code, validation, cause}
-	}
-	var payload common.Payload
-	if err := proto.Unmarshal(env.GetPayload(), &payload); err != nil {
-		return bad(BadTx, peer.TxValidationCode_BAD_PAYLOAD, err)
-	}
-	var channel common.ChannelHeader
-	if err := proto.Unmarshal(payload.GetHeader().GetChannelHeader(), &channel); err != nil {
-		return bad(BadTx, peer.TxValidationCode_BAD_COMMON_HEADER, err)
-	}
-	var signature common.SignatureHeader
-	if err := proto.Unmarshal(payload.GetHeader().GetSignatureHeader(), &signature); err != nil {
-		return bad(BadTx, peer.TxValidationCode_BAD_COMMON_HEADER, err)
-	}
-	tx.ID, tx.Creator, tx.Time = channel.GetTxId(), signature.GetCreator(), channel.GetTimestamp().AsTime()
-	if channel.GetType() == int32(common.HeaderType_CONFIG) {
-		tx.Config = true
-		return bad(BadTx, peer.TxValidationCode_UNSUPPORTED_TX_PAYLOAD, errors.New("a configuration among transactions"))
-	}
-	if channel.GetType() != int32(common.HeaderType_ENDORSER_TRANSACTION) {
-		return bad(BadTx, peer.TxValidationCode_BAD_COMMON_HEADER, fmt.Errorf("type %d", channel.GetType()))
-	}
-	if channel.GetEpoch() != 0 || len(signature.GetNonce()) == 0 || len(signature.GetCreator()) == 0 {
-		return bad(BadTx, peer.TxValidationCode_BAD_COMMON_HEADER, errors.New("epoch, nonce or creator"))
-	}
-	creator, err := c.Members.Identify(signature.GetCreator())
+	h, err := tx.decodeHeader(env)
 	if err != nil {
-		return bad(BadCreator, peer.TxValidationCode_BAD_CREATOR_SIGNATURE, err)
+		return err
+	}
+	creator, err := c.Members.Identify(tx.Creator)
+	if err != nil {
+		return &TxError{BadCreator, peer.TxValidationCode_BAD_CREATOR_SIGNATURE, err}
 	}
 	tx.MSP, tx.CommonName = creator.MSP, creator.Name
 	if err := creator.Verify(env.GetSignature(), env.GetPayload()); err != nil {
-		return bad(BadCreator, peer.TxValidationCode_BAD_CREATOR_SIGNATURE, err)
+		return &TxError{BadCreator, peer.TxValidationCode_BAD_CREATOR_SIGNATURE, err}
 	}
-	if TxID(signature.GetNonce(), signature.GetCreator()) != channel.GetTxId() {
-		return bad(BadTxID, peer.TxValidationCode_BAD_PROPOSAL_TXID, nil)
+	if TxID(h.signature.GetNonce(), tx.Creator) != tx.ID {
+		return &TxError{BadTxID, peer.TxValidationCode_BAD_PROPOSAL_TXID, nil}
 	}
-	if channel.GetChannelId() != c.ID {
-		return bad(BadChannel, peer.TxValidationCode_TARGET_CHAIN_NOT_FOUND, fmt.Errorf("%q", channel.GetChannelId()))
+	if h.channel.GetChannelId() != c.ID {
+		return &TxError{BadChannel, peer.TxValidationCode_TARGET_CHAIN_NOT_FOUND, fmt.Errorf("%q", h.channel.GetChannelId())}
 	}
-	return c.verifyAction(tx, &payload, &channel, &signature)
-}
-
-// verifyAction checks the one action of an endorsed transaction: what the contract was asked and what it answered.
-func (c *Channel) verifyAction(tx *Tx, payload *common.Payload, channel *common.ChannelHeader, signature *common.SignatureHeader) error {
-	malformed := func(cause error) error {
-		return &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, cause}
-	}
-	var body peer.Transaction
-	if err := proto.Unmarshal(payload.GetData(), &body); err != nil {
-		return malformed(err)
-	}
-	if len(body.GetActions()) != 1 {
-		return malformed(fmt.Errorf("%d actions", len(body.GetActions())))
-	}
-	action := body.GetActions()[0]
-	var inner common.SignatureHeader
-	if err := proto.Unmarshal(action.GetHeader(), &inner); err != nil {
-		return malformed(err)
-	}
-	if !bytes.Equal(inner.GetCreator(), signature.GetCreator()) || !bytes.Equal(inner.GetNonce(), signature.GetNonce()) {
-		return malformed(errors.New("the proposal has another creator"))
-	}
-	var ccPayload peer.ChaincodeActionPayload
-	if err := proto.Unmarshal(action.GetPayload(), &ccPayload); err != nil {
-		return malformed(err)
-	}
-	response := ccPayload.GetAction().GetProposalResponsePayload()
-	var prp peer.ProposalResponsePayload
-	if err := proto.Unmarshal(response, &prp); err != nil {
-		return malformed(err)
-	}
-	hash := ProposalHash(payload.GetHeader().GetChannelHeader(), action.GetHeader(), ccPayload.GetChaincodeProposalPayload())
-	if !bytes.Equal(hash, prp.GetProposalHash()) {
-		return &TxError{BadBinding, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, nil}
-	}
-	if err := tx.decodeInput(channel, ccPayload.GetChaincodeProposalPayload()); err != nil {
-		return malformed(err)
+	a, err := tx.decodeAction(h)
+	if err != nil {
+		return err
 	}
 	if c.Chaincode != "" && tx.Chaincode != c.Chaincode {
 		return &TxError{BadChaincode, peer.TxValidationCode_INVALID_CHAINCODE, fmt.Errorf("%q", tx.Chaincode)}
 	}
-	if err := tx.decodeResult(prp.GetExtension()); err != nil {
-		return err
+	return c.verifyEndorsements(tx, a.GetProposalResponsePayload(), a.GetEndorsements())
+}
+
+// header is the outer part of a transaction.
+type header struct {
+	payload   common.Payload
+	channel   common.ChannelHeader
+	signature common.SignatureHeader
+}
+
+// decodeHeader reads the outer part. A configuration sets tx.Config and is otherwise not a transaction.
+func (tx *Tx) decodeHeader(env *common.Envelope) (*header, error) {
+	h := &header{}
+	if err := proto.Unmarshal(env.GetPayload(), &h.payload); err != nil {
+		return nil, &TxError{BadTx, peer.TxValidationCode_BAD_PAYLOAD, err}
 	}
-	return c.verifyEndorsements(tx, response, ccPayload.GetAction().GetEndorsements())
+	bad := func(cause error) error { return &TxError{BadTx, peer.TxValidationCode_BAD_COMMON_HEADER, cause} }
+	if err := proto.Unmarshal(h.payload.GetHeader().GetChannelHeader(), &h.channel); err != nil {
+		return nil, bad(err)
+	}
+	if err := proto.Unmarshal(h.payload.GetHeader().GetSignatureHeader(), &h.signature); err != nil {
+		return nil, bad(err)
+	}
+	tx.ID, tx.Creator, tx.Time = h.channel.GetTxId(), h.signature.GetCreator(), h.channel.GetTimestamp().AsTime()
+	if h.channel.GetType() == int32(common.HeaderType_CONFIG) {
+		tx.Config = true
+		return nil, &TxError{BadTx, peer.TxValidationCode_UNSUPPORTED_TX_PAYLOAD, errors.New("a configuration among transactions")}
+	}
+	if h.channel.GetType() != int32(common.HeaderType_ENDORSER_TRANSACTION) {
+		return nil, bad(fmt.Errorf("type %d", h.channel.GetType()))
+	}
+	if h.channel.GetEpoch() != 0 || len(h.signature.GetNonce()) == 0 || len(tx.Creator) == 0 {
+		return nil, bad(errors.New("epoch, nonce or creator"))
+	}
+	return h, nil
+}
+
+// decodeAction reads the one action of an endorsed transaction, what the contract was asked and what it answered,
+// and checks that the answer belongs to the question.
+func (tx *Tx) decodeAction(h *header) (*peer.ChaincodeEndorsedAction, error) {
+	malformed := func(cause error) error {
+		return &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, cause}
+	}
+	var body peer.Transaction
+	if err := proto.Unmarshal(h.payload.GetData(), &body); err != nil {
+		return nil, malformed(err)
+	}
+	if len(body.GetActions()) != 1 {
+		return nil, malformed(fmt.Errorf("%d actions", len(body.GetActions())))
+	}
+	action := body.GetActions()[0]
+	var inner common.SignatureHeader
+	if err := proto.Unmarshal(action.GetHeader(), &inner); err != nil {
+		return nil, malformed(err)
+	}
+	if !bytes.Equal(inner.GetCreator(), tx.Creator) || !bytes.Equal(inner.GetNonce(), h.signature.GetNonce()) {
+		return nil, malformed(errors.New("the proposal has another creator"))
+	}
+	var ccPayload peer.ChaincodeActionPayload
+	if err := proto.Unmarshal(action.GetPayload(), &ccPayload); err != nil {
+		return nil, malformed(err)
+	}
+	var prp peer.ProposalResponsePayload
+	if err := proto.Unmarshal(ccPayload.GetAction().GetProposalResponsePayload(), &prp); err != nil {
+		return nil, malformed(err)
+	}
+	hash := ProposalHash(h.payload.GetHeader().GetChannelHeader(), action.GetHeader(), ccPayload.GetChaincodeProposalPayload())
+	if !bytes.Equal(hash, prp.GetProposalHash()) {
+		return nil, &TxError{BadBinding, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, nil}
+	}
+	if err := tx.decodeInput(&h.channel, ccPayload.GetChaincodeProposalPayload()); err != nil {
+		return nil, malformed(err)
+	}
+	if err := tx.decodeResult(prp.GetExtension()); err != nil {
+		return nil, err
+	}
+	return ccPayload.GetAction(), nil
 }
 
 func (tx *Tx) decodeInput(channel *common.ChannelHeader, raw []byte) error {

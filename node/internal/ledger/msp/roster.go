@@ -95,20 +95,30 @@ func (r *Roster) Identify(serialized []byte) (*Subject, error) {
 }
 
 func (r *Roster) identify(serialized []byte) (*Subject, error) {
+	s, err := Read(serialized)
+	if err != nil {
+		return nil, err
+	}
+	m := r.members[s.MSP]
+	if m == nil {
+		return nil, fmt.Errorf("%w: %q", ErrUnknown, s.MSP)
+	}
+	if err := m.Validate(s.Cert, time.Time{}); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Read says whom a serialized identity claims to be, without checking it: for identities that were checked before
+// they were stored.
+func Read(serialized []byte) (*Subject, error) {
 	var id mspproto.SerializedIdentity
 	if err := proto.Unmarshal(serialized, &id); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
-	}
-	m := r.members[id.GetMspid()]
-	if m == nil {
-		return nil, fmt.Errorf("%w: %q", ErrUnknown, id.GetMspid())
 	}
 	cert, err := ParseCertificate(id.GetIdBytes())
 	if err != nil {
 		return nil, err
 	}
-	if err := m.Validate(cert, time.Time{}); err != nil {
-		return nil, err
-	}
-	return &Subject{MSP: m.id, Name: cert.Subject.CommonName, Cert: cert}, nil
+	return &Subject{MSP: id.GetMspid(), Name: cert.Subject.CommonName, Cert: cert}, nil
 }
