@@ -56,12 +56,10 @@ type Signature struct {
 // signature. See docs/spec/signatures.md.
 func (l Licence) SigningBytes() ([]byte, error) {
 	l.Signature = nil
-	b, err := Canonical(l)
-	if err != nil {
-		return nil, err
-	}
-	return append([]byte("zhenglian licence v1\n"), b...), nil
+	return l.AppendCanonical([]byte(signingDomain))
 }
+
+const signingDomain = "zhenglian licence v1\n"
 
 // Lengths of free texts, in characters.
 const (

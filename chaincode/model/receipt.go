@@ -39,6 +39,8 @@ type Outcome struct {
 	Version   uint64   `json:"version"`
 	Receipt   *Receipt `json:"receipt,omitempty"` // when committed
 	Problem   *Problem `json:"problem,omitempty"` // when refused
+	// Presentation opens the commitments of a licence with a confidential body; it goes only to who issued it.
+	Presentation Presentation `json:"presentation,omitempty"`
 }
 
 // Problem is an error on a wire (RFC 9457 with our members). Detail never holds personal data.
