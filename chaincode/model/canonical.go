@@ -575,3 +575,7 @@ func decodeInto(c []byte, v any) error {
 	}
 	return jsonError(err)
 }
+
+// DecodeCanonical decodes JSON that is canonical already, such as a part cut out of what DecodeStrict
+// returned. Unknown fields are refused.
+func DecodeCanonical(c []byte, v any) error { return decodeInto(c, v) }

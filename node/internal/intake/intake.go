@@ -1,0 +1,159 @@
+// Package intake turns what a caller asks for into operations that the contract will accept: it checks
+// the right to ask, gives record ids, versions and licence identifiers, commits to confidential fields,
+// signs, and puts the result into the outbox. Only then is an operation accepted.
+//
+// What it checks against this node's records the contract decides again on the ledger's state: intake
+// exists so that a caller hears at once, and in full, what is wrong.
+package intake
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/vault"
+	"github.com/zhenglian/zhenglian/sdk/envelope"
+)
+
+// Ledger is what this node knows of the ledger. Entries are shared and read only; absent ones are nil.
+type Ledger interface {
+	View(kind model.Kind, id model.RecordID) (*model.View, error)
+	Agency(id model.AgencyID) (*model.Agency, error)
+	LicenceType(code model.TypeCode) (*model.LicenceType, error)
+	// Claimed reports whether a record stands that has the identifier, or the number of the type.
+	Claimed(id model.LicenceID, t model.TypeCode, number string) (bool, error)
+	// LastSerial is the greatest serial of an agency's records of a kind, 0 for none.
+	LastSerial(kind model.Kind, agency model.AgencyID) (uint64, error)
+}
+
+// Queue is the outbox. Append returns once the request is durable, all of it or nothing.
+type Queue interface {
+	Append(ctx context.Context, r Request) error
+	// Lookup finds a request by its key: its digest and how many operations it had.
+	Lookup(key [16]byte) (digest model.Digest, operations int, ok bool, err error)
+}
+
+// Request is what one call puts into the queue. Key is zero for a call without an idempotency key.
+type Request struct {
+	Key        [16]byte
+	Digest     model.Digest
+	Accepted   time.Time
+	Operations []model.Operation // without time: it is stamped at each proposal
+}
+
+// Keys finds the node's signing keys.
+type Keys interface {
+	Signer(agency model.AgencyID, keyID string) (envelope.Signer, bool)
+	// Create draws a key and stores it durably before it returns; it never replaces one.
+	Create(agency model.AgencyID, keyID string, alg envelope.Alg) (envelope.Signer, error)
+}
+
+// Caller is who asks: a principal of an agency (or of the tree below it) under its pseudonym.
+type Caller struct {
+	Principal string
+	Agency    model.AgencyID
+	Person    model.Pseudonym
+}
+
+// Intake is safe for concurrent use.
+type Intake struct {
+	Node   model.NodeID // the node that it runs on: it acts only for agencies whose acting node this is
+	Ledger Ledger
+	Queue  Queue
+	Keys   Keys
+	Vault  *vault.Vault
+	Clock  func() time.Time
+
+	once    sync.Once
+	pending *pending
+	busy    sync.Map // idempotency keys whose request is being worked on → *sync.Mutex
+}
+
+// Accept accepts all of the drafts or none, and returns the ids of their operations in order.
+//
+// With a key, the same key and body give the same ids again, another body model.CodeIdempotencyMismatch.
+// Errors are *model.Error, about one element where index ≥ 0; nothing was written.
+func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model.Digest, drafts []model.Draft) (ids []model.OpID, index int, err error) {
+	in.once.Do(func() { in.pending = newPending() })
+	var k [16]byte
+	if key != "" {
+		k = requestKey(who, key)
+		mu, _ := in.busy.LoadOrStore(k, new(sync.Mutex))
+		mu.(*sync.Mutex).Lock()
+		defer func() {
+			mu.(*sync.Mutex).Unlock()
+			in.busy.Delete(k)
+		}()
+		digest, n, ok, err := in.Queue.Lookup(k)
+		if err != nil {
+			return nil, -1, err
+		}
+		if ok {
+			if digest != body {
+				return nil, -1, model.E(model.CodeIdempotencyMismatch)
+			}
+			for i := range n {
+				ids = append(ids, model.DeriveOpID(who.Agency, who.Principal, key, i))
+			}
+			return ids, -1, nil
+		}
+	}
+	if len(drafts) == 0 || len(drafts) > model.MaxOperations {
+		return nil, -1, model.E(model.CodeTooMany)
+	}
+	w := work{in: in, who: who, ops: make([]model.Operation, len(drafts)), agencies: map[model.AgencyID]*model.Agency{}, serials: map[serialKey]uint64{}}
+	if i, err := w.number(drafts); err != nil {
+		return nil, i, err
+	}
+	accepted := false
+	defer func() {
+		if !accepted {
+			in.pending.release(w.claimed)
+		}
+	}()
+	ids = make([]model.OpID, len(drafts))
+	for i := range drafts {
+		ids[i] = model.NewOpID()
+		if key != "" {
+			ids[i] = model.DeriveOpID(who.Agency, who.Principal, key, i)
+		}
+		if err := w.draft(i, &drafts[i], ids[i]); err != nil {
+			return nil, i, err
+		}
+	}
+	if err := in.Vault.Keep(w.sealed); err != nil {
+		return nil, -1, err
+	}
+	if err := in.Queue.Append(ctx, Request{Key: k, Digest: body, Accepted: in.Clock(), Operations: w.ops}); err != nil {
+		return nil, -1, err
+	}
+	accepted = true
+	return ids, -1, nil
+}
+
+// Recover makes known what the outbox still held at start, before the first Accept.
+func (in *Intake) Recover(ops []model.Operation) {
+	in.once.Do(func() { in.pending = newPending() })
+	for i := range ops {
+		op := &ops[i]
+		in.pending.version(op.Kind, op.Record, op.Version, op.ID)
+		if b, err := model.DecodeBody(op); err == nil && op.Type == model.LicenceIssue {
+			v := &b.(*model.IssueBody).Value
+			in.pending.claim(claimKeys(v), op.ID)
+		}
+	}
+}
+
+// Settled forgets operations that are committed or refused.
+func (in *Intake) Settled(ids []model.OpID) {
+	in.once.Do(func() { in.pending = newPending() })
+	in.pending.release(ids)
+}
+
+func requestKey(who Caller, key string) [16]byte {
+	id := model.DeriveOpID(who.Agency, who.Principal, key, -1)
+	sum := sha256.Sum256(id[:])
+	return [16]byte(sum[:16])
+}
