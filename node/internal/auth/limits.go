@@ -1,0 +1,112 @@
+package auth
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Rates are the limits of a node. They protect the node from one caller's mistake; they are no quota.
+type Rates struct {
+	PrincipalPerSecond float64 // requests of one principal; default 50,000
+	PrincipalBurst     int     // default 10,000
+	AddressPerSecond   float64 // open routes and failed sign-ins of one address; default 20
+	AddressBurst       int     // default 100
+	Remembered         int     // principals and addresses remembered each; default 20,000
+}
+
+func (r Rates) withDefaults() Rates {
+	for _, d := range []struct {
+		at  *float64
+		def float64
+	}{{&r.PrincipalPerSecond, 50_000}, {&r.AddressPerSecond, 20}} {
+		if *d.at <= 0 {
+			*d.at = d.def
+		}
+	}
+	for _, d := range []struct {
+		at  *int
+		def int
+	}{{&r.PrincipalBurst, 10_000}, {&r.AddressBurst, 100}, {&r.Remembered, 20_000}} {
+		if *d.at <= 0 {
+			*d.at = d.def
+		}
+	}
+	return r
+}
+
+// Limits counts requests. Safe for concurrent use.
+type Limits struct {
+	principals, addresses bucketSet
+}
+
+// NewLimits applies defaults where rates are zero.
+func NewLimits(r Rates) *Limits {
+	r = r.withDefaults()
+	return &Limits{
+		principals: bucketSet{limit: rate.Limit(r.PrincipalPerSecond), burst: r.PrincipalBurst, most: r.Remembered},
+		addresses:  bucketSet{limit: rate.Limit(r.AddressPerSecond), burst: r.AddressBurst, most: r.Remembered},
+	}
+}
+
+// Principal counts one request of a principal. It returns zero when the request may go on, otherwise how
+// long to wait before the next.
+func (l *Limits) Principal(id string) time.Duration { return l.principals.take(id) }
+
+// Address counts one request from a remote address ("host:port"). The 2^64 addresses of one IPv6 network
+// count as one.
+func (l *Limits) Address(remote string) time.Duration { return l.addresses.take(network(remote)) }
+
+func network(remote string) string {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return "?" // a listener that is not TCP: all its callers share one bucket
+	}
+	a := ap.Addr().Unmap().WithZone("")
+	if a.Is6() {
+		p, _ := a.Prefix(64) // 64 is in range for every IPv6 address
+		return p.String()
+	}
+	return a.String()
+}
+
+// bucketSet is a bounded map of token buckets: two generations, and when the young one is full it becomes
+// the old one. Who is forgotten starts with a full bucket, which is why a generation holds many more than
+// any burst of callers.
+type bucketSet struct {
+	limit rate.Limit
+	burst int
+	most  int
+
+	mu         sync.Mutex
+	young, old map[string]*rate.Limiter // under mu
+}
+
+func (b *bucketSet) take(key string) time.Duration {
+	now := time.Now()
+	l := b.bucket(key)
+	if l.AllowN(now, 1) {
+		return 0
+	}
+	wait := time.Duration((1 - l.TokensAt(now)) / float64(b.limit) * float64(time.Second))
+	return max(wait, time.Millisecond)
+}
+
+func (b *bucketSet) bucket(key string) *rate.Limiter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l, ok := b.young[key]; ok {
+		return l
+	}
+	l, ok := b.old[key]
+	if !ok {
+		l = rate.NewLimiter(b.limit, b.burst)
+	}
+	if b.young == nil || len(b.young) >= b.most {
+		b.old, b.young = b.young, make(map[string]*rate.Limiter)
+	}
+	b.young[key] = l
+	return l
+}
