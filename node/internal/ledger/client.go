@@ -1,0 +1,216 @@
+// Package ledger is the seam between a node and its ledger: the official Fabric Gateway client over one or
+// more gateways, with what that client leaves to its user. It fails over, bounds calls in flight, gives
+// every call a deadline, refuses to sign an envelope that the gateway has altered, and says after each
+// failure what is known.
+//
+// Behind it stands Hyperledger Fabric or the embedded ledger; nothing here tells them apart.
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hyperledger/fabric-gateway/pkg/client"
+	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+)
+
+// Identity signs for the node. It is immutable and safe for concurrent use.
+type Identity interface {
+	MspID() string
+	Credentials() []byte                      // the certificate, PEM
+	SignDigest(digest []byte) ([]byte, error) // ECDSA with low S over a SHA-256 digest, DER
+}
+
+// Config is what a Client is made from. Zero limits take the default in the comment.
+type Config struct {
+	Gateways  []grpc.ClientConnInterface // at least one; the first that answers is used. Not closed by the Client
+	Identity  Identity
+	Channel   string
+	Chaincode string
+
+	EndorseTimeout  time.Duration // one Endorse call: 30 s
+	EvaluateTimeout time.Duration // one Evaluate call: 15 s
+	SubmitTimeout   time.Duration // one Submit call: 15 s
+	StatusTimeout   time.Duration // one CommitStatus call: 60 s
+	InFlight        int           // calls at a time per gateway, below Fabric's 500: 390
+	Rest            time.Duration // a gateway that failed is passed over this long: 2 s
+}
+
+func (c *Config) defaults() {
+	for _, d := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{
+		{&c.EndorseTimeout, 30 * time.Second}, {&c.EvaluateTimeout, 15 * time.Second},
+		{&c.SubmitTimeout, 15 * time.Second}, {&c.StatusTimeout, time.Minute}, {&c.Rest, 2 * time.Second},
+	} {
+		if *d.v <= 0 {
+			*d.v = d.d
+		}
+	}
+	if c.InFlight <= 0 {
+		c.InFlight = 390
+	}
+}
+
+// Client speaks to a ledger. It is safe for concurrent use.
+type Client struct {
+	cfg      Config
+	creator  []byte // serialized identity, as it stands in transactions
+	gateways []*peerGateway
+	current  atomic.Int64 // index of the gateway in use
+}
+
+// Proposed is an endorsed transaction, signed and ready to be stored and then submitted.
+type Proposed struct {
+	TxID     string
+	Result   []byte // what the contract answered
+	Envelope []byte // for Submit; holds the transaction with the node's signature
+}
+
+// New makes a client. It speaks to nobody yet.
+func New(cfg Config) (*Client, error) {
+	cfg.defaults()
+	if len(cfg.Gateways) == 0 || cfg.Identity == nil || cfg.Channel == "" || cfg.Chaincode == "" {
+		return nil, errors.New("ledger: gateways, identity, channel and chaincode are needed")
+	}
+	creator, err := serializeIdentity(cfg.Identity)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, creator: creator}
+	for _, conn := range cfg.Gateways {
+		gw, err := client.Connect(cfg.Identity, client.WithSign(cfg.Identity.SignDigest), client.WithClientConnection(conn))
+		if err != nil {
+			return nil, fmt.Errorf("ledger: %w", err)
+		}
+		c.gateways = append(c.gateways, &peerGateway{
+			gateway: gw, deliver: peer.NewDeliverClient(conn), slots: make(chan struct{}, cfg.InFlight),
+		})
+	}
+	return c, nil
+}
+
+// Close ends what the client started. The connections are their owner's.
+func (c *Client) Close() error {
+	var all []error
+	for _, g := range c.gateways {
+		all = append(all, g.gateway.Close())
+	}
+	return errors.Join(all...)
+}
+
+// Propose has a call of the contract endorsed and signs the envelope, after checking that it holds this
+// node's own header and arguments. The proposal carries the present time. Nothing is ordered.
+//
+// Errors are *Error: Refused with the contract's code; Conflict when endorsers disagree; Altered; else
+// NotOrdered. All are safe to propose again.
+func (c *Client) Propose(ctx context.Context, function string, args [][]byte) (Proposed, error) {
+	var out Proposed
+	err := c.call(ctx, StageEndorse, c.cfg.EndorseTimeout, func(ctx context.Context, g *peerGateway) error {
+		p, err := g.contract(c.cfg).NewProposal(function, client.WithBytesArguments(args...))
+		if err != nil {
+			return &Error{Stage: StageEndorse, Kind: NotOrdered, Cause: err}
+		}
+		own, err := ownHeader(p)
+		if err != nil {
+			return &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: p.TransactionID(), Cause: err}
+		}
+		tx, err := p.EndorseWithContext(ctx)
+		if err != nil {
+			return endorseError(p.TransactionID(), err)
+		}
+		out, err = c.sign(tx, own)
+		return err
+	})
+	return out, err
+}
+
+// sign checks an endorsed transaction against the proposal it should be of, and signs it.
+func (c *Client) sign(tx *client.Transaction, own *header) (Proposed, error) {
+	raw, err := tx.Bytes()
+	if err != nil {
+		return Proposed{}, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
+	}
+	var prepared gateway.PreparedTransaction
+	if err := proto.Unmarshal(raw, &prepared); err != nil {
+		return Proposed{}, altered(own, err)
+	}
+	if err := own.check(prepared.GetEnvelope()); err != nil {
+		return Proposed{}, altered(own, err)
+	}
+	signature, err := c.cfg.Identity.SignDigest(tx.Digest())
+	if err != nil {
+		return Proposed{}, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
+	}
+	prepared.Envelope.Signature = signature
+	prepared.TransactionId = own.txID
+	envelope, err := proto.Marshal(&prepared)
+	if err != nil {
+		return Proposed{}, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
+	}
+	return Proposed{TxID: own.txID, Result: tx.Result(), Envelope: envelope}, nil
+}
+
+// Submit sends an envelope that Propose made for ordering. Success means ordered, not committed. Sending
+// one envelope many times is harmless: the ledger takes a transaction id once.
+//
+// Errors are *Error: Refused means that this attempt was turned down; an earlier attempt may still have
+// been ordered. NotOrdered means that this attempt certainly was not; all else is PerhapsOrdered. A
+// gateway that cannot be reached is passed over for the next.
+func (c *Client) Submit(ctx context.Context, envelope []byte) error {
+	return c.call(ctx, StageSubmit, c.cfg.SubmitTimeout, func(ctx context.Context, g *peerGateway) error {
+		tx, err := g.gateway.NewTransaction(envelope)
+		if err != nil {
+			return &Error{Stage: StageSubmit, Kind: Refused, Cause: err}
+		}
+		_, err = tx.SubmitWithContext(ctx)
+		return submitError(tx.TransactionID(), err)
+	})
+}
+
+// Status waits until a transaction is committed on the gateway's ledger and says how. It serves tools;
+// the node itself learns outcomes from blocks.
+func (c *Client) Status(ctx context.Context, txID string) (code peer.TxValidationCode, block uint64, err error) {
+	err = c.call(ctx, StageStatus, c.cfg.StatusTimeout, func(ctx context.Context, g *peerGateway) error {
+		request, err := proto.Marshal(&gateway.CommitStatusRequest{ChannelId: c.cfg.Channel, TransactionId: txID, Identity: c.creator})
+		if err != nil {
+			return err
+		}
+		signed, err := proto.Marshal(&gateway.SignedCommitStatusRequest{Request: request})
+		if err != nil {
+			return err
+		}
+		commit, err := g.gateway.NewCommit(signed)
+		if err != nil {
+			return err
+		}
+		s, err := commit.StatusWithContext(ctx)
+		if err != nil {
+			return plainError(StageStatus, txID, err)
+		}
+		code, block = s.Code, s.BlockNumber
+		return nil
+	})
+	return code, block, err
+}
+
+// Evaluate asks the contract without ordering anything.
+func (c *Client) Evaluate(ctx context.Context, function string, args ...[]byte) ([]byte, error) {
+	var out []byte
+	err := c.call(ctx, StageEvaluate, c.cfg.EvaluateTimeout, func(ctx context.Context, g *peerGateway) error {
+		var err error
+		out, err = g.contract(c.cfg).EvaluateWithContext(ctx, function, client.WithBytesArguments(args...))
+		if err != nil {
+			return plainError(StageEvaluate, "", err)
+		}
+		return nil
+	})
+	return out, err
+}
