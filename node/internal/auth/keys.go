@@ -45,7 +45,7 @@ type Entry struct {
 // Grant is what a new key is to be.
 type Grant struct {
 	Name    string
-	Agency  model.AgencyID // AnyAgency for all that the node acts for
+	Agency  model.AgencyID // the top of the tree that the key may act for
 	Roles   []Role
 	Expires time.Time // zero: never
 }
@@ -306,32 +306,11 @@ func (e *Entry) check() error {
 	if e.Agency == "" {
 		return model.E(model.CodeMissingField, "agency")
 	}
-	_, err := parseRoles(e.Roles)
-	return err
-}
-
-// UnmarshalJSON reads an entry strictly. It exists because an agency of "*" is no AgencyID that the
-// model's own decoder lets pass.
-func (e *Entry) UnmarshalJSON(raw []byte) error {
-	type plain Entry
-	var w struct {
-		plain
-		Agency string `json:"agency"`
-	}
-	if _, err := model.DecodeStrict(raw, &w); err != nil {
-		return err
-	}
-	*e = Entry(w.plain)
-	if w.Agency == AnyAgency {
-		e.Agency = AnyAgency
-		return nil
-	}
-	a, err := model.ParseAgencyID(w.Agency)
-	if err != nil {
+	if _, err := model.ParseAgencyID(string(e.Agency)); err != nil {
 		return model.E(model.CodeBadID, "agency")
 	}
-	e.Agency = a
-	return nil
+	_, err := parseRoles(e.Roles)
+	return err
 }
 
 func (k *Keys) compile(entries []Entry) (*keyTable, error) {

@@ -2,7 +2,7 @@
 // and how often anybody may ask.
 //
 // A key is 256 random bits, shown once as "zlk_" and base64url, and stored only as its SHA-256. It belongs
-// to a principal: an id, the agency for which it acts, and roles. On the ledger a principal is a pseudonym,
+// to a principal: an id, the agency for which it acts (and for those below it in the registry), and roles. On the ledger a principal is a pseudonym,
 // a keyed hash under the node's own secret, so that only this node can say who it was.
 package auth
 
@@ -14,14 +14,10 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
-// AnyAgency stands in a key for every agency that this node acts for: for programs that serve several
-// districts. Which agencies those are, the registry says.
-const AnyAgency = "*"
-
 // Principal is who is signed in. It is immutable and shared between requests.
 type Principal struct {
 	id     string
-	agency model.AgencyID // AnyAgency allowed
+	agency model.AgencyID
 	roles  []Role
 	person model.Pseudonym
 	may    map[string]bool
@@ -30,7 +26,7 @@ type Principal struct {
 // ID is the key's id, stable over the principal's life.
 func (p *Principal) ID() string { return p.id }
 
-// Agency is the agency for which the principal acts; AnyAgency for all of the node's.
+// Agency is the agency for which the principal acts, with those below it in the registry's tree.
 func (p *Principal) Agency() model.AgencyID { return p.agency }
 
 // Person is the principal's name on the ledger.
@@ -41,11 +37,6 @@ func (p *Principal) Roles() []Role { return append([]Role(nil), p.roles...) }
 
 // May says whether any of the roles includes the action.
 func (p *Principal) May(action string) bool { return p.may[action] }
-
-// ActsFor says whether the principal acts for the agency.
-func (p *Principal) ActsFor(a model.AgencyID) bool {
-	return p.agency == AnyAgency || (p.agency == a && a != "")
-}
 
 // Pseudonym is a principal's name on the ledger: 128 bits of a hash keyed with the node's secret.
 func Pseudonym(secret []byte, principal string) model.Pseudonym {
