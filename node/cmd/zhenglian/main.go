@@ -1,0 +1,65 @@
+// Command zhenglian is a data-sharing node and its client.
+//
+//	zhenglian demo                 four organisations on this machine, and a story told with them
+//	zhenglian init, serve          a node of one's own
+//	zhenglian import, licence, verify, history
+//	                               client commands over the node's API
+//	zhenglian reindex              rebuild a stopped node's stores from its archive
+//	zhenglian ledger serve, fsck   the embedded ledger's own process, and its full check
+//
+// Client commands find the node by --url and --key, or ZHENGLIAN_URL and ZHENGLIAN_KEY. --json prints
+// for programs. The exit status is 0 for success, 1 for a refusal or a finding, 2 for wrong use.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// errUse marks wrong use of the command line.
+var errUse = errors.New("wrong use")
+
+// run is main without the process: tests call it.
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	root := &cobra.Command{
+		Use: "zhenglian", Short: "证链 — a permissioned-ledger data-sharing node",
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	root.SetArgs(args)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUse, err) })
+	root.AddCommand(serverCommands()...)
+	root.AddCommand(clientCommands()...)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	var e *model.Error
+	if errors.As(err, &e) {
+		fmt.Fprintf(errOut, "zhenglian: %s (%s)\n", err, e.Zh())
+	} else {
+		fmt.Fprintf(errOut, "zhenglian: %s\n", err)
+	}
+	if errors.Is(err, errUse) {
+		return 2
+	}
+	return 1
+}

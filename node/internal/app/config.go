@@ -1,0 +1,153 @@
+// Package app wires a node and a ledger process out of the parts beside it. It is the only package that
+// knows them all.
+package app
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// ConfigFile is the name of a node's configuration in its folder.
+const ConfigFile = "zhenglian.yaml"
+
+// Config is a node's configuration. Paths are relative to the folder of the file. Unknown keys are refused.
+type Config struct {
+	Node          model.NodeID `yaml:"node"`           // this node's id: its certificate's common name
+	Msp           model.MSPID  `yaml:"msp"`            // its organisation
+	Channel       string       `yaml:"channel"`        // ledger channel
+	Chaincode     string       `yaml:"chaincode"`      // contract name
+	Genesis       string       `yaml:"genesis"`        // file of the genesis document
+	GenesisDigest string       `yaml:"genesis_digest"` // its digest; a document of another is refused
+	GenesisBlock  string       `yaml:"genesis_block"`  // hash of the ledger's block 0; blocks of another ledger are refused
+	Identity      string       `yaml:"identity"`       // name of the certificate and key files, without extension
+	Listen        string       `yaml:"listen"`         // host:port of the API
+	Admin         string       `yaml:"admin"`          // host:port of /metrics and the detailed /readyz; loopback only
+	TLSCert       string       `yaml:"tls_cert"`       // PEM; needed when Listen is beyond loopback
+	TLSKey        string       `yaml:"tls_key"`
+	Lang          string       `yaml:"lang"` // zh or en: the language of the public page's first view
+	Ledger        LedgerConfig `yaml:"ledger"`
+	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one key; 0: 20,000
+	OutboxLimit   int          `yaml:"outbox_limit"`    // accepted operations that may wait; 0: 200,000
+
+	dir string // folder of the file
+}
+
+// LedgerConfig says where the ledger is: gateways to dial, or a folder that this process serves itself.
+type LedgerConfig struct {
+	Gateways []string `yaml:"gateways"`  // host:port, TLS
+	TLSRoots string   `yaml:"tls_roots"` // PEM of the gateways' TLS authorities
+	Embedded string   `yaml:"embedded"`  // folder with ledger.yaml: the ledger runs in this process
+}
+
+// LedgerFile is the name of an embedded ledger's configuration in its folder.
+const LedgerFile = "ledger.yaml"
+
+// LedgerServer is the configuration of an embedded ledger.
+type LedgerServer struct {
+	Dir           string `yaml:"dir"` // the databases, and nothing else
+	Channel       string `yaml:"channel"`
+	Chaincode     string `yaml:"chaincode"`
+	Msp           string `yaml:"msp"` // LedgerMSP
+	GenesisDigest string `yaml:"genesis_digest"`
+	Identity      string `yaml:"identity"`
+	Listen        string `yaml:"listen"` // host:port for nodes of other processes; "" for none
+	TLSCert       string `yaml:"tls_cert"`
+	TLSKey        string `yaml:"tls_key"`
+
+	dir string
+}
+
+// LoadConfig reads a node's configuration from its folder.
+func LoadConfig(dir string) (*Config, error) {
+	c := &Config{dir: dir}
+	if err := load(filepath.Join(dir, ConfigFile), c); err != nil {
+		return nil, err
+	}
+	if _, err := model.ParseNodeID(string(c.Node)); err != nil {
+		return nil, fmt.Errorf("%s: node: %w", ConfigFile, err)
+	}
+	if _, err := model.ParseMSPID(string(c.Msp)); err != nil {
+		return nil, fmt.Errorf("%s: msp: %w", ConfigFile, err)
+	}
+	if (len(c.Ledger.Gateways) == 0) == (c.Ledger.Embedded == "") {
+		return nil, fmt.Errorf("%s: ledger: give either gateways or embedded", ConfigFile)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return nil, fmt.Errorf("%s: tls_cert and tls_key go together", ConfigFile)
+	}
+	if c.TLSCert == "" && !loopback(c.Listen) {
+		return nil, fmt.Errorf("%s: listen: %s is beyond this machine, so tls_cert and tls_key are needed", ConfigFile, c.Listen)
+	}
+	if !loopback(c.Admin) {
+		return nil, fmt.Errorf("%s: admin: %s must be a loopback address", ConfigFile, c.Admin)
+	}
+	return c, nil
+}
+
+// LoadLedger reads an embedded ledger's configuration from its folder.
+func LoadLedger(dir string) (*LedgerServer, error) {
+	c := &LedgerServer{dir: dir}
+	return c, load(filepath.Join(dir, LedgerFile), c)
+}
+
+func load(path string, into any) error {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s is missing: run `zhenglian init` first (%w)", path, err)
+	}
+	if err != nil {
+		return err
+	}
+	d := yaml.NewDecoder(bytes.NewReader(raw))
+	d.KnownFields(true)
+	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func save(path string, v any) error {
+	raw, err := yaml.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeNew(path, raw, 0o600)
+}
+
+// writeNew writes a file that must not exist yet.
+func writeNew(path string, raw []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func (c *Config) path(name string) string       { return under(c.dir, name) }
+func (c *LedgerServer) path(name string) string { return under(c.dir, name) }
+
+func under(dir, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}

@@ -1,0 +1,97 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/zhenglian/zhenglian/chaincode/contract"
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
+	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
+	"github.com/zhenglian/zhenglian/sdk/envelope"
+)
+
+// newContract is the contract as every endorser and follower of this program runs it.
+func newContract(genesis string) (*contract.Contract, error) {
+	var d model.Digest
+	if err := d.UnmarshalText([]byte(genesis)); err != nil {
+		return nil, fmt.Errorf("genesis_digest: %w", err)
+	}
+	return &contract.Contract{Genesis: d, Verify: func(alg string, public, message, signature []byte) error {
+		return envelope.Verify(envelope.Alg(alg), public, message, signature)
+	}}, nil
+}
+
+// OpenLedger opens the embedded ledger that c describes.
+func OpenLedger(c *LedgerServer, log *slog.Logger) (*embedded.Ledger, error) {
+	identity, err := msp.LoadIdentity(c.Msp, filepath.Dir(c.path(c.Identity)), filepath.Base(c.Identity))
+	if err != nil {
+		return nil, err
+	}
+	k, err := newContract(c.GenesisDigest)
+	if err != nil {
+		return nil, err
+	}
+	return embedded.Open(c.path(c.Dir), embedded.Config{
+		Channel: c.Channel, Chaincode: c.Chaincode, Identity: identity, Contract: k, Logger: log,
+	})
+}
+
+// ServeLedger runs an embedded ledger on TLS TCP until ctx ends. ready is told the address.
+func ServeLedger(ctx context.Context, c *LedgerServer, log *slog.Logger, ready func(net.Addr)) error {
+	l, err := OpenLedger(c, log)
+	if err != nil {
+		return err
+	}
+	lis, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return errors.Join(err, l.Close(context.Background()))
+	}
+	cert, err := tls.LoadX509KeyPair(c.path(c.TLSCert), c.path(c.TLSKey))
+	if err != nil {
+		return errors.Join(err, lis.Close(), l.Close(context.Background()))
+	}
+	served := make(chan error, 1)
+	go func() {
+		served <- l.Serve(lis, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13})
+	}()
+	if ready != nil {
+		ready(lis.Addr())
+	}
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+	}
+	return errors.Join(err, l.Close(context.Background()))
+}
+
+// genesisBlockHash is the hash of a ledger's block 0, hexadecimal.
+func genesisBlockHash(l *embedded.Ledger) (string, error) {
+	b, err := l.Genesis()
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(headerHash(b)), nil
+}
+
+func readGenesis(path, digest string) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	_, d, err := model.DecodeGenesis(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if d.String() != digest {
+		return nil, fmt.Errorf("%s has digest %s, but genesis_digest is %s: every member must use the same document", path, d, digest)
+	}
+	return raw, nil
+}
