@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"crypto/sha256"
 	"sync"
 )
 
@@ -34,7 +33,7 @@ func (h *head) height() uint64 {
 func (h *head) publish(b *sealedBlock) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	raw := b.stored[sha256.Size:]
+	raw := b.stored[checksumSize:]
 	h.recent[b.number] = raw
 	h.bytes += len(raw)
 	for h.bytes > h.limit && h.oldest < b.number {

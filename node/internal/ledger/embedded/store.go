@@ -16,11 +16,15 @@ import (
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/filter"
 	"github.com/syndtr/goleveldb/leveldb/opt"
+	"github.com/syndtr/goleveldb/leveldb/storage"
 	"github.com/syndtr/goleveldb/leveldb/util"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/zhenglian/zhenglian/node/internal/ledger/fabblock"
 )
+
+// checksumSize is what precedes a stored block.
+const checksumSize = sha256.Size
 
 // The two databases of a ledger's folder.
 const (
@@ -70,7 +74,7 @@ func blocksOptions() *opt.Options {
 		OpenFilesCacheCapacity:        64,
 		CompactionL0Trigger:           4,
 		CompactionTotalSizeMultiplier: 10,
-		Strict:                        opt.DefaultStrict | opt.StrictManifest,
+		Strict:                        strictness,
 	}
 }
 
@@ -84,17 +88,23 @@ func stateOptions(l Limits) *opt.Options {
 		Compression:            opt.SnappyCompression,
 		Filter:                 filter.NewBloomFilter(10),
 		OpenFilesCacheCapacity: 128,
-		Strict:                 opt.DefaultStrict | opt.StrictManifest,
+		Strict:                 strictness,
 	}
 }
 
 // createStore makes a folder with the genesis block in it.
 //
-// Crash argument: the genesis block is one synced write. Before it the folder holds no block and Open answers
-// ErrNotCreated, and Create may be called again; after it the ledger exists.
+// Crash argument: the genesis block is one synced write, and the last one. Before it the folder holds no block and
+// Open answers ErrNotCreated, and Create may be called again: what an interrupted call left holds nothing and is
+// removed first. After it the ledger exists.
 func createStore(dir string, genesis *common.Block, l Limits) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
+	}
+	for _, name := range []string{stateName, blocksName} {
+		if err := removeLeftovers(filepath.Join(dir, name)); err != nil {
+			return err
+		}
 	}
 	blocks, err := openDB(filepath.Join(dir, blocksName), blocksOptions())
 	if err != nil {
@@ -118,21 +128,47 @@ func createStore(dir string, genesis *common.Block, l Limits) error {
 	return blocks.Put(blockKey(0), sealBlock(marshal(genesis)), &opt.WriteOptions{Sync: true})
 }
 
-// openStore opens an existing folder; it never makes one.
-func openStore(dir string, l Limits) (*store, error) {
-	for _, name := range []string{blocksName, stateName} {
-		if _, err := os.Stat(filepath.Join(dir, name, "CURRENT")); err != nil {
-			if errors.Is(err, os.ErrNotExist) {
-				return nil, fmt.Errorf("%w: %s", ErrNotCreated, dir)
-			}
-			return nil, err
+// removeLeftovers removes a database whose making was interrupted: one without an entry point, without tables and
+// without anything in a journal. Whatever else is there stays.
+func removeLeftovers(path string) error {
+	if _, err := os.Stat(filepath.Join(path, "CURRENT")); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	files, err := readOnlyFiles{path}.List(storage.TypeAll)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, fd := range files {
+		info, err := os.Stat(filepath.Join(path, fd.String()))
+		if err != nil {
+			return err
+		}
+		if fd.Type == storage.TypeTable || fd.Type == storage.TypeJournal && info.Size() > 0 {
+			return nil
 		}
 	}
-	blocks, err := openDB(filepath.Join(dir, blocksName), blocksOptions())
+	return os.RemoveAll(path)
+}
+
+// openStore opens an existing folder; it never makes a ledger.
+func openStore(dir string, l Limits) (*store, error) {
+	if _, err := os.Stat(filepath.Join(dir, blocksName)); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrNotCreated, dir) // asked first, so that opening makes no folder
+	} else if err != nil {
+		return nil, err
+	}
+	o := blocksOptions()
+	o.ErrorIfMissing = true
+	blocks, err := openChecked(dir, blocksName, o)
 	if err != nil {
 		return nil, err
 	}
-	state, err := openDB(filepath.Join(dir, stateName), stateOptions(l))
+	// The state is derived. A folder without one is whole: recover makes it from the blocks. So an operator mends a
+	// damaged state by removing it.
+	state, err := openChecked(dir, stateName, stateOptions(l))
 	if err != nil {
 		_ = blocks.Close()
 		return nil, err
@@ -148,6 +184,28 @@ func openStore(dir string, l Limits) (*store, error) {
 	return s, nil
 }
 
+// openChecked looks at the files before goleveldb does: see files.go. The files of a database in use change under
+// the look, so the lock is asked for first.
+func openChecked(dir, name string, o *opt.Options) (*leveldb.DB, error) {
+	path := filepath.Join(dir, name)
+	files, err := readOnlyFiles{path}.List(storage.TypeAll)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if len(files) > 0 {
+		release, err := lockShared(path)
+		if err != nil {
+			return nil, err
+		}
+		err = checkOnOpen(dir, name)
+		release()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return openDB(path, o)
+}
+
 func openDB(path string, o *opt.Options) (*leveldb.DB, error) {
 	db, err := leveldb.OpenFile(path, o)
 	if err == nil {
@@ -155,6 +213,9 @@ func openDB(path string, o *opt.Options) (*leveldb.DB, error) {
 	}
 	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+	}
+	if o.ErrorIfMissing && errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrNotCreated, path)
 	}
 	if leveldbCorrupted(err) {
 		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
@@ -178,13 +239,13 @@ func sealBlock(encoded []byte) []byte {
 
 // unsealBlock checks and takes off the checksum.
 func unsealBlock(stored []byte) ([]byte, error) {
-	if len(stored) < sha256.Size {
+	if len(stored) < checksumSize {
 		return nil, fmt.Errorf("%d bytes are no block", len(stored))
 	}
-	if sum := sha256.Sum256(stored[sha256.Size:]); !bytes.Equal(sum[:], stored[:sha256.Size]) {
+	if sum := sha256.Sum256(stored[checksumSize:]); !bytes.Equal(sum[:], stored[:checksumSize]) {
 		return nil, errors.New("the stored checksum does not match the block")
 	}
-	return stored[sha256.Size:], nil
+	return stored[checksumSize:], nil
 }
 
 // lastHeight is one more than the number of the last stored block.
