@@ -1,0 +1,50 @@
+#!/bin/sh
+# Runs every suite. Installs what a suite needs where it may (root on Debian) and names each suite that is
+# left out with the command that would bring it in. STRICT=1 makes a suite left out a failure.
+# `test.sh soak` runs the same suites at full counts.
+set -eu
+cd "$(dirname "$0")/.."
+left_out=""
+leave_out() { # suite, how to bring it in
+	left_out="$left_out
+  $1: $2"
+}
+can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }
+updated=""
+install() {
+	can_install || return 1
+	[ -n "$updated" ] || { apt-get -qq update >/dev/null; updated=1; }
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+}
+
+race="-race"
+if ! command -v gcc >/dev/null 2>&1 && ! install gcc libc6-dev; then
+	race=""
+	leave_out "race detector" "apt-get install gcc libc6-dev"
+fi
+client=node/internal/ledger/embedded/testdata/nodeclient
+if ! command -v npm >/dev/null 2>&1; then install nodejs npm || true; fi
+if command -v npm >/dev/null 2>&1 && (cd $client && npm ci --silent --no-audit --no-fund); then
+	: # the official Node client runs in the embedded ledger's tests
+else
+	leave_out "Fabric's Node client" "apt-get install nodejs npm, then npm ci in $client"
+fi
+if [ -n "${STRICT:-}" ]; then
+	export ZL_STRICT=1 # tests then fail where they would skip for want of a tool
+fi
+
+timeout=20m
+if [ "${1:-}" = soak ]; then
+	export ZL_SOAK=1
+	timeout=120m
+fi
+go test $race -timeout $timeout ./...
+CGO_ENABLED=0 go test ./sdk/envelope/...
+
+if [ ! -d ../shared ]; then
+	echo "note: ../shared is absent, so the tests on its data and vectors were skipped (each says so with -v)"
+fi
+if [ -n "$left_out" ]; then
+	echo "left out:$left_out"
+	[ -z "${STRICT:-}" ] || exit 1
+fi
