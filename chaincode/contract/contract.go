@@ -14,7 +14,7 @@ import (
 )
 
 // MaxLevel is the highest contract.level that this build can run.
-const MaxLevel = 1
+const MaxLevel = registry.MaxLevel
 
 // MaxSkew is the most that an operation's time may differ from its proposal's.
 const MaxSkew = 60 * time.Second

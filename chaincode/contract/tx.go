@@ -131,7 +131,7 @@ func (t *tx) locate(kind model.Kind, id model.RecordID) (*cell, error) {
 		}
 	case c.value == nil && c.bytes != nil:
 		var e model.StateEntry
-		if err := json.Unmarshal(c.bytes, &e); err != nil {
+		if err := model.DecodeCanonical(c.bytes, &e); err != nil {
 			return nil, model.E(model.CodeInternal).Because(err)
 		}
 		c.header, c.value = e.Header, e.Value

@@ -53,18 +53,6 @@ func (d *Digest) UnmarshalText(b []byte) error {
 	return err
 }
 
-// Canonical encodes a Go value. Values of this package always encode; anything else may be refused as
-// Canonicalize does.
-func Canonical(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, AsError(err)
-	}
-	return Canonicalize(buf.Bytes())
-}
-
 // Canonicalize brings a JSON text into canonical form. It is the decoder that outside bytes meet first:
 // duplicate keys, bad UTF-8, lone surrogates, control characters, fractions, exponents, deep nesting and
 // trailing bytes are refused with their code. The caller bounds the length.
@@ -554,28 +542,3 @@ func (c *checker) text() ([]byte, bool) {
 	}
 	return nil, false
 }
-
-// DecodeStrict decodes a JSON text into v, which must be a pointer to a struct: unknown fields, duplicate
-// keys and all that Canonicalize refuses are refused. It returns the canonical form as well.
-func DecodeStrict(raw []byte, v any) ([]byte, error) {
-	c, err := Canonicalize(raw)
-	if err != nil {
-		return nil, err
-	}
-	return c, decodeInto(c, v)
-}
-
-// decodeInto decodes canonical JSON, mapping encoding/json's errors to codes.
-func decodeInto(c []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(c))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(v)
-	if err == nil {
-		return nil
-	}
-	return jsonError(err)
-}
-
-// DecodeCanonical decodes JSON that is canonical already, such as a part cut out of what DecodeStrict
-// returned. Unknown fields are refused.
-func DecodeCanonical(c []byte, v any) error { return decodeInto(c, v) }

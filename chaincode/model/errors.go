@@ -35,8 +35,7 @@ type Code string
 // Error is every error that leaves a package of ours towards a user.
 //
 // Field is the path of the offending value ("value.holder_code"), never the value itself. Detail is for
-// people and must hold no personal data, key or document. errors.Is matches by Code when the target has
-// one and by Kind otherwise.
+// people and must hold no personal data, key or document. errors.Is matches by Code.
 type Error struct {
 	Code   Code
 	Field  string

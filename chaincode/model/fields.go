@@ -1,6 +1,7 @@
 package model
 
 import (
+	"strings"
 	"unicode/utf8"
 )
 
@@ -148,7 +149,7 @@ func checkLine(field, s string, least, most int) error {
 	if n > most {
 		return E(CodeTooLong, field)
 	}
-	if n < least {
+	if n < least || (least > 0 && strings.TrimSpace(s) == "") {
 		return E(CodeMissingField, field)
 	}
 	if !utf8.ValidString(s) {

@@ -18,6 +18,23 @@ type GenesisDocument struct {
 // MaxGenesis bounds the document in bytes.
 const MaxGenesis = 4 << 20
 
+// MaxTree is the most agencies that may stand above one another.
+const MaxTree = 16
+
+// channelName checks a name as Fabric does.
+func channelName(s string) bool {
+	if s == "" || len(s) > 249 || s[0] < 'a' || s[0] > 'z' {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
 // DecodeGenesis reads and checks a document. The digest is of its canonical form, so a pretty-printed
 // file has the digest of what it says.
 func DecodeGenesis(raw []byte) (*GenesisDocument, Digest, error) {
@@ -29,8 +46,11 @@ func DecodeGenesis(raw []byte) (*GenesisDocument, Digest, error) {
 	if err != nil {
 		return nil, Digest{}, err
 	}
-	if g.Channel == "" || g.Created.IsZero() || len(g.Organisations) == 0 {
+	if g.Created.IsZero() || len(g.Organisations) == 0 {
 		return nil, Digest{}, E(CodeMissingField)
+	}
+	if !channelName(g.Channel) {
+		return nil, Digest{}, E(CodeBadValue, "channel")
 	}
 	if _, err := g.Operations(); err != nil {
 		return nil, Digest{}, err
@@ -80,7 +100,9 @@ func (g *GenesisDocument) Operations() ([]Operation, error) {
 			return nil, err
 		}
 	}
+	parents := map[AgencyID]AgencyID{}
 	for i := range g.Agencies {
+		parents[g.Agencies[i].ID] = g.Agencies[i].Parent
 		if !seen[string(KindOrganisation)+"/"+string(g.Agencies[i].Msp)] {
 			return nil, E(CodeBadValue, "agencies").With("%s belongs to no organisation here", g.Agencies[i].ID)
 		}
@@ -88,7 +110,23 @@ func (g *GenesisDocument) Operations() ([]Operation, error) {
 			return nil, err
 		}
 	}
+	for i := range g.Agencies {
+		depth := 0
+		for id := g.Agencies[i].Parent; id != ""; id = parents[id] {
+			if _, ok := parents[id]; !ok {
+				return nil, E(CodeBadValue, "agencies.parent").With("%s is not registered here", id)
+			}
+			if depth++; depth > MaxTree {
+				return nil, E(CodeBadValue, "agencies.parent").With("the tree above %s has a circle or is too deep", g.Agencies[i].ID)
+			}
+		}
+	}
 	for i := range g.LicenceTypes {
+		for _, id := range sortedKeys(g.LicenceTypes[i].Issuers) {
+			if _, ok := parents[id]; !ok {
+				return nil, E(CodeBadValue, "licence_types.issuers").With("%s is not registered here", id)
+			}
+		}
 		if err := add(KindLicenceType, RecordID(g.LicenceTypes[i].Code), &g.LicenceTypes[i]); err != nil {
 			return nil, err
 		}

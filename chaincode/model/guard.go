@@ -3,8 +3,10 @@ package model
 import (
 	"encoding/json"
 	"reflect"
+	"sort"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Guard refuses public content that holds a citizen identity number: 18 characters with a valid GB 11643
@@ -37,22 +39,24 @@ func guardValue(v reflect.Value, free bool, path string) error {
 			if !f.IsExported() {
 				continue
 			}
-			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if name == "" {
-				name = f.Name
+			at := path
+			if !f.Anonymous { // an embedded struct's fields stand in line
+				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				at += "." + name
 			}
 			_, format, _ := strings.Cut(f.Tag.Get("zl"), ",")
-			if err := guardValue(v.Field(i), freeFormat(format), path+"."+name); err != nil {
+			if err := guardValue(v.Field(i), freeFormat(format), at); err != nil {
 				return err
 			}
 		}
 	case reflect.Map:
-		it := v.MapRange()
-		for it.Next() {
-			if looksPersonal([]byte(it.Key().String())) {
+		keys := v.MapKeys()
+		sort.Slice(keys, func(i, j int) bool { return keys[i].String() < keys[j].String() })
+		for _, k := range keys {
+			if looksPersonal([]byte(k.String())) {
 				return E(CodePersonalIdentifier, strings.TrimPrefix(path, "."))
 			}
-			if err := guardValue(it.Value(), free, path+"."+it.Key().String()); err != nil {
+			if err := guardValue(v.MapIndex(k), free, path+"."+k.String()); err != nil {
 				return err
 			}
 		}
@@ -84,13 +88,31 @@ func guardValue(v reflect.Value, free bool, path string) error {
 	return nil
 }
 
-// freeFormat says which declared formats a caller fills freely.
+// freeFormat says which declared formats a caller fills freely. The others are checked codes or random
+// bits; "record" repeats an id that stands in the value beside it.
 func freeFormat(format string) bool {
 	switch format {
-	case "uscc", "digest", "identifier", "signature", "declaration":
+	case "uscc", "typecode", "record", "digest", "identifier", "signature", "declaration":
 		return false
 	}
 	return true
+}
+
+// guardNames checks the names in an operation's envelope. A party's record id is its USCC and a licence
+// type's begins with one: those are typed.
+func guardNames(op *Operation) error {
+	if looksPersonal([]byte(op.Agency)) {
+		return E(CodePersonalIdentifier, "agency")
+	}
+	if !looksPersonal([]byte(op.Record)) {
+		return nil
+	}
+	if op.Kind == KindParty || op.Kind == KindLicenceType {
+		if _, err := ParseUSCC(string(op.Record[:min(18, len(op.Record))])); err == nil {
+			return nil
+		}
+	}
+	return E(CodePersonalIdentifier, "record")
 }
 
 // guardEntry walks a registry value by the one entry type that it decodes as; a value that is of no type
@@ -98,7 +120,7 @@ func freeFormat(format string) bool {
 func guardEntry(raw json.RawMessage, path string) error {
 	for _, k := range []Kind{KindOrganisation, KindAgency, KindLicenceType, KindSuccession, KindPolicy} {
 		e := NewEntry(k)
-		if decodeInto(raw, e) == nil {
+		if decodeLedger(raw, e) == nil {
 			return guardValue(reflect.ValueOf(e), true, path)
 		}
 	}
@@ -116,29 +138,21 @@ func looksPersonal(b []byte) bool {
 		c := b[i]
 		switch {
 		case c >= '0' && c <= '9':
-		case c == 'x':
+		case c == 'x' || c == 'X':
 			c = 'X'
-		case c == 'X':
 		case c == ' ' || c == '-' || c == '.' || c == '_' || c == '/':
 			continue
-		case c == 0xef && i+2 < len(b): // full-width digits U+FF10–FF19, letters X U+FF38, x U+FF58
-			switch d := b[i+2]; {
-			case b[i+1] == 0xbc && d >= 0x90 && d <= 0x99:
-				c = '0' + d - 0x90
-			case b[i+1] == 0xbc && d == 0xb8, b[i+1] == 0xbd && d == 0x98:
-				c = 'X'
-			case b[i+1] == 0xbc && d == 0x8d: // full-width hyphen
-				i += 2
-				continue
-			default:
-				n = 0
-				i += 2
+		case c == 0xc2 || c == 0xe2 || c == 0xe3 || c == 0xef: // where other writings of digits and separators begin
+			r, size := utf8.DecodeRune(b[i:])
+			i += size - 1
+			var separator bool
+			if c, separator = foldDigit(r); separator {
 				continue
 			}
-			i += 2
-		case c == 0xe3 && i+2 < len(b) && b[i+1] == 0x80 && b[i+2] == 0x80: // ideographic space
-			i += 2
-			continue
+			if c == 0 {
+				n = 0
+				continue
+			}
 		default:
 			n = 0
 			continue
@@ -152,15 +166,30 @@ func looksPersonal(b []byte) bool {
 		if n == 18 && personal(run[:]) {
 			return true
 		}
-		if c == 'X' {
+		if c == 'X' { // stands only at the end
 			n = 0
 		}
 	}
 	return false
 }
 
+// foldDigit gives a full-width digit or X (or the Roman ten that stands for it) its plain form, 0 for other
+// characters, and finds the blanks, dashes and invisible characters that break a number up.
+func foldDigit(r rune) (digit byte, separator bool) {
+	switch {
+	case r >= '０' && r <= '９':
+		return byte('0' + r - '０'), false
+	case r == 'Ｘ', r == 'ｘ', r == 'Ⅹ', r == 'ⅹ':
+		return 'X', false
+	case r == 0xa0, r == 0xad, r == 0xb7, r >= 0x2000 && r <= 0x200d, r >= 0x2010 && r <= 0x2015, r == 0x202f, r == 0x2060,
+		r == 0x2212, r == 0x3000, r == '－', r == '．', r == '＿', r == '／':
+		return 0, true
+	}
+	return 0, false
+}
+
 func personal(s []byte) bool {
-	if s[0] < '1' || s[0] > '9' || !plausibleProvince[int(s[0]-'0')*10+int(s[1]-'0')] || s[17] == 0 {
+	if s[0] < '1' || s[0] > '9' || !plausibleProvince[int(s[0]-'0')*10+int(s[1]-'0')] {
 		return false
 	}
 	if s[6] != '1' && s[6] != '2' || !citizenCheck(s) {

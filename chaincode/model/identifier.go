@@ -214,7 +214,7 @@ func licenceParts(s string) (LicenceIDParts, bool) {
 		version = version*10 + int(c-'0')
 	}
 	check, ok := mod37_36(f[0], f[1], f[2], f[3])
-	if !ok || check != f[4][0] {
+	if !ok || check != f[4][0] || version == 0 {
 		return LicenceIDParts{}, false
 	}
 	return LicenceIDParts{Type: f[0], Issuer: f[1], Serial: f[2], Version: version}, true

@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/json"
 	"sort"
+	"strings"
 )
 
 // HolderKind is the holder's code type (持证主体代码类型).
@@ -31,10 +32,12 @@ type Licence struct {
 	Number      string            `json:"number" zl:"public,text"`                  // ZZBH
 	Region      Region            `json:"region" zl:"public,code"`
 	Signature   *Signature        `json:"signature,omitempty" zl:"public"` // 签章 over SigningBytes
-	Type        TypeCode          `json:"type" zl:"public,code"`           // ZZLXDM
+	Type        TypeCode          `json:"type" zl:"public,typecode"`       // ZZLXDM
 	ValidFrom   Date              `json:"valid_from" zl:"public,date"`     // ZZYXQQSRQ
 	ValidUntil  Date              `json:"valid_until" zl:"public,date"`    // ZZYXQJZRQ; "" is 长期
 }
+
+func (*Licence) whole() {}
 
 // FileDigest identifies the licence's file. Sealed states that the file carries an electronic seal or
 // signature, whose bits nobody can guess; without it a digest would confirm a guessed content and is
@@ -92,8 +95,11 @@ func (l *Licence) Check() error {
 	if err := checkLine("value.number", l.Number, 1, 64); err != nil {
 		return err
 	}
-	if err := (Window{l.ValidFrom, l.ValidUntil}).Check("value.valid"); err != nil {
-		return err
+	if l.ValidFrom == "" {
+		return E(CodeMissingField, "value.valid_from")
+	}
+	if l.ValidUntil != "" && l.ValidUntil < l.ValidFrom {
+		return E(CodeBadDate, "value.valid_until")
 	}
 	switch l.HolderKind {
 	case HolderEnterprise:
@@ -130,10 +136,24 @@ func (s *Signature) check(field string) error {
 	if err := checkLine(field+".key", s.Key, 1, 64); err != nil {
 		return err
 	}
-	if len(s.Value) != 86 {
+	if !signatureText(s.Value) {
 		return E(CodeSignatureInvalid, field+".value")
 	}
 	return nil
+}
+
+// signatureText reports whether s writes 64 bytes in base64url without padding, in the one way there is.
+func signatureText(s string) bool {
+	if len(s) != 86 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return strings.IndexByte("AQgw", s[85]) >= 0 // the last character carries two bits
 }
 
 // IssueBody is the body of licence.issue. Under names the delegation that the issuer acts under, where
@@ -154,7 +174,7 @@ func (b *IssueBody) step(_ Header, op *Operation, e *Effect) error {
 
 // set makes the value of op's body the record's value.
 func (l *Licence) set(op *Operation, e *Effect) error {
-	e.Value = bodyValue(op.Body)
+	e.Value = bodyMember(op.Body, "value")
 	if e.Value == nil {
 		return E(CodeMissingField, "value")
 	}
@@ -162,15 +182,25 @@ func (l *Licence) set(op *Operation, e *Effect) error {
 	return nil
 }
 
-// bodyValue cuts the canonical "value" out of a canonical body.
-func bodyValue(body json.RawMessage) []byte {
-	var v struct {
-		Value json.RawMessage `json:"value"`
+// bodyMember cuts a value out of a canonical body as it stands there, nil where it is absent: digests are
+// of the bytes that were sent.
+func bodyMember(body json.RawMessage, name string) []byte {
+	c := checker{in: body, at: 1}
+	for c.at < len(c.in) && c.in[c.at] == '"' {
+		key, ok := c.text()
+		if !ok || !c.take(':') {
+			return nil
+		}
+		from := c.at
+		if !c.skip() {
+			return nil
+		}
+		if string(key) == name {
+			return body[from:c.at:c.at]
+		}
+		c.take(',')
 	}
-	if json.Unmarshal(body, &v) != nil {
-		return nil
-	}
-	return v.Value
+	return nil
 }
 
 // Decision is the legal act behind an operation.
@@ -250,11 +280,7 @@ func (b *AmendBody) check() error {
 }
 
 func (b *AmendBody) step(h Header, op *Operation, e *Effect) error {
-	prev, err := Canonical(b.Previous)
-	if err != nil {
-		return err
-	}
-	if DigestOf(prev) != h.Value {
+	if DigestOf(bodyMember(op.Body, "previous")) != h.Value {
 		return E(CodeValueMismatch, "previous")
 	}
 	was, is := b.Previous.Identifier.Parts(), b.Value.Identifier.Parts()
@@ -295,7 +321,7 @@ func (b *TransferBody) step(h Header, op *Operation, e *Effect) error {
 	if b.To == "" || b.To == h.Owner {
 		return E(CodeBadValue, "to")
 	}
-	if DigestOf(bodyValue(op.Body)) != h.Value {
+	if DigestOf(bodyMember(op.Body, "value")) != h.Value {
 		return E(CodeValueMismatch, "value")
 	}
 	e.Header.Owner = b.To
@@ -312,7 +338,7 @@ func (t *LicenceType) CheckFace(l *Licence) error {
 	if !allowed {
 		return E(CodeHolderNotPermitted, "value.holder_kind")
 	}
-	for name, v := range l.Face {
+	err := each(l.Face, func(name string, v any) error {
 		f, ok := t.Face[name]
 		if !ok {
 			return E(CodeUndeclaredField, "value.face."+name)
@@ -320,11 +346,12 @@ func (t *LicenceType) CheckFace(l *Licence) error {
 		if f.Visibility == Confidential {
 			return E(CodeConfidentialField, "value.face."+name)
 		}
-		if err := f.CheckValue("value.face."+name, v); err != nil {
-			return err
-		}
+		return f.CheckValue("value.face."+name, v)
+	})
+	if err != nil {
+		return err
 	}
-	for name := range l.Commitments {
+	err = each(l.Commitments, func(name string, _ Digest) error {
 		switch f, ok := t.Face[name]; {
 		case name == FieldHolderCode || name == FieldHolderName:
 			if l.HolderKind != HolderPerson {
@@ -336,13 +363,30 @@ func (t *LicenceType) CheckFace(l *Licence) error {
 		case f.Visibility != Confidential:
 			return E(CodeBadValue, "value.commitments."+name)
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	for name, f := range t.Face {
-		if !f.Required {
+	return each(t.Face, func(name string, f FaceField) error {
+		if _, public := l.Face[name]; f.Required && !public && l.Commitments[name].IsZero() {
+			return E(CodeMissingField, "value.face."+name)
+		}
+		return nil
+	})
+}
+
+// each checks a map's members and returns the error of the first in order: a refusal names its field, and
+// endorsers must answer alike. The usual map has no error and is not sorted.
+func each[V any](m map[string]V, check func(name string, v V) error) error {
+	for name, v := range m {
+		if check(name, v) == nil {
 			continue
 		}
-		if _, public := l.Face[name]; !public && l.Commitments[name].IsZero() {
-			return E(CodeMissingField, "value.face."+name)
+		for _, name := range sortedKeys(m) {
+			if err := check(name, m[name]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

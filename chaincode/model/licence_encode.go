@@ -1,7 +1,6 @@
 package model
 
 import (
-	"math"
 	"sort"
 	"strconv"
 )
@@ -26,9 +25,7 @@ func (l *Licence) AppendCanonical(b []byte) ([]byte, error) {
 	}
 	b = append(b, `"face":`...)
 	var err error
-	if l.Face == nil {
-		b = append(b, "null"...)
-	} else if b, err = appendAny(b, l.Face); err != nil {
+	if b, err = appendAny(b, l.Face); err != nil {
 		return nil, err
 	}
 	if f := l.File; f != nil {
@@ -73,51 +70,11 @@ func (i *IssueBody) EncodeBody() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
+func sortedKeys[K ~string, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
 	}
-	sort.Slice(keys, func(i, j int) bool { return utf16Less(keys[i], keys[j]) })
+	sort.Slice(keys, func(i, j int) bool { return utf16Less(string(keys[i]), string(keys[j])) })
 	return keys
-}
-
-// appendAny writes a decoded JSON value canonically.
-func appendAny(b []byte, v any) ([]byte, error) {
-	switch x := v.(type) {
-	case string:
-		if _, err := checkText(x); err != nil {
-			return nil, err
-		}
-		return appendText(b, x), nil
-	case bool:
-		return strconv.AppendBool(b, x), nil
-	case float64:
-		if x != math.Trunc(x) || math.Abs(x) >= MaxSafeInt {
-			return nil, E(CodeNumberNotInteger)
-		}
-		return strconv.AppendInt(b, int64(x), 10), nil
-	case map[string]any:
-		b = append(b, '{')
-		for i, k := range sortedKeys(x) {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			if _, err := checkText(k); err != nil {
-				return nil, err
-			}
-			b = append(appendText(b, k), ':')
-			var err error
-			if b, err = appendAny(b, x[k]); err != nil {
-				return nil, err
-			}
-		}
-		return append(b, '}'), nil
-	}
-	// Lists, null and Go's own types take the general way.
-	c, err := Canonical(v)
-	if err != nil {
-		return nil, err
-	}
-	return append(b, c...), nil
 }

@@ -182,6 +182,9 @@ func DecodeOperation(raw []byte) (Operation, error) {
 	if _, ok := Types[o.Type]; !ok {
 		return Operation{}, E(CodeUnknownOperation, "type")
 	}
+	if Machines[o.Kind] == nil {
+		return Operation{}, E(CodeUnknownOperation, "kind")
+	}
 	return o, nil
 }
 
@@ -202,7 +205,7 @@ func (o *Operation) scan(raw []byte) error {
 	if s.failed || string(s.rest) != "}" {
 		// The general decoder says what is wrong with it.
 		var strict Operation
-		if err := decodeInto(raw, &strict); err != nil {
+		if err := decodeLedger(raw, &strict); err != nil {
 			return err
 		}
 		return E(CodeMissingField)

@@ -149,7 +149,7 @@ func (r *reader) byte() byte {
 
 func (r *reader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.rest)
-	if n <= 0 {
+	if n <= 0 || (n > 1 && r.rest[n-1] == 0) { // ends early, or is longer than its value needs
 		r.failed = true
 		r.rest = nil
 		return 0
@@ -158,9 +158,11 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
+const lastDay = 401_768 // Days of 2999-12-31
+
 func (r *reader) date() Date {
 	n := r.uvarint()
-	if n > 500_000 {
+	if n > lastDay {
 		r.failed = true
 		return ""
 	}

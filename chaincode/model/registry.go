@@ -8,7 +8,19 @@ import (
 )
 
 // Entry is the public value of a registry record. Entries stand whole in the ledger's state.
-type Entry interface{ check() error }
+type Entry interface {
+	check() error
+	wholeValue
+}
+
+func (*Organisation) whole() {}
+func (*Agency) whole()       {}
+func (*Party) whole()        {}
+func (*LicenceType) whole()  {}
+func (*Delegation) whole()   {}
+func (*Succession) whole()   {}
+func (*Policy) whole()       {}
+func (*Proposal) whole()     {}
 
 // Organisation is a member of the ledger (an MSP) and the nodes that it runs.
 type Organisation struct {
@@ -153,7 +165,7 @@ func (p *Party) check() error {
 // LicenceType is an entry of the type catalogue (GB/T 36902) and its face fields.
 type LicenceType struct {
 	Authority   USCC                 `json:"authority" zl:"public,uscc"` // code of the defining authority
-	Code        TypeCode             `json:"code" zl:"public,code"`
+	Code        TypeCode             `json:"code" zl:"public,typecode"`
 	Face        map[string]FaceField `json:"face" zl:"public"`
 	HolderKinds []HolderKind         `json:"holder_kinds" zl:"public,code"`
 	Issuers     map[AgencyID]Region  `json:"issuers" zl:"public,code"` // who issues by itself, and where
@@ -176,13 +188,11 @@ func (t *LicenceType) check() error {
 			return E(CodeBadValue, "value.holder_kinds")
 		}
 	}
-	for n, f := range t.Face {
-		if err := f.check(n); err != nil {
-			return err
-		}
+	if err := each(t.Face, func(name string, f FaceField) error { return f.check(name) }); err != nil {
+		return err
 	}
 	for a, r := range t.Issuers {
-		if _, err := ParseAgencyID(string(a)); err != nil || r == "" {
+		if a == "" || r == "" {
 			return E(CodeBadID, "value.issuers")
 		}
 	}
@@ -194,8 +204,8 @@ type Delegation struct {
 	From   AgencyID `json:"from" zl:"public,id"`
 	Region Region   `json:"region" zl:"public,code"`
 	To     AgencyID `json:"to" zl:"public,id"`
-	Type   TypeCode `json:"type" zl:"public,code"`
-	Window Window   `json:"window" zl:"public,date"`
+	Type   TypeCode `json:"type" zl:"public,typecode"`
+	Window Window   `json:"window" zl:"public"`
 }
 
 func (d *Delegation) check() error {
@@ -247,7 +257,7 @@ type Proposal struct {
 	Approvals []Approval      `json:"approvals" zl:"public"`
 	Content   Digest          `json:"content" zl:"public,digest"`
 	Kind      Kind            `json:"kind" zl:"public,code"`
-	Record    RecordID        `json:"record" zl:"public,id"`
+	Record    RecordID        `json:"record" zl:"public,record"`
 	Value     json.RawMessage `json:"value" zl:"public,entry"`
 	Version   uint64          `json:"version" zl:"public,number"`
 }
@@ -298,8 +308,8 @@ func DecodeEntry(k Kind, id RecordID, raw json.RawMessage) (Entry, error) {
 	if e == nil {
 		return nil, E(CodeBadValue, "kind")
 	}
-	if err := decodeInto(raw, e); err != nil {
-		return nil, err
+	if err := decodeLedger(raw, e); err != nil {
+		return nil, within("value", err)
 	}
 	if err := e.check(); err != nil {
 		return nil, err
@@ -338,7 +348,7 @@ type EmptyBody struct{}
 type ProposeBody struct {
 	Action  Type            `json:"action" zl:"public,code"`
 	Kind    Kind            `json:"kind" zl:"public,code"`
-	Record  RecordID        `json:"record" zl:"public,id"`
+	Record  RecordID        `json:"record" zl:"public,record"`
 	Value   json.RawMessage `json:"value" zl:"public,entry"`
 	Version uint64          `json:"version" zl:"public,number"`
 }
@@ -389,6 +399,9 @@ func (b *RotateBody) check() error {
 	if b.New.Retired || b.New.ID == b.Retire {
 		return E(CodeBadValue, "new")
 	}
+	if !signatureText(b.Proof) {
+		return E(CodeSignatureInvalid, "proof")
+	}
 	return b.New.check("new")
 }
 
@@ -403,6 +416,12 @@ type PartyBody struct {
 }
 
 func (b *PartyBody) check() error { return b.Value.check() }
+
+// step makes the host the owner, also of a party that another host has released.
+func (b *PartyBody) step(_ Header, op *Operation, e *Effect) error {
+	e.Header.Owner = op.Agency
+	return nil
+}
 
 // DelegateBody delegates issuing.
 type DelegateBody struct {

@@ -154,9 +154,14 @@ var Machines = map[Kind]*Machine{
 		Transition{SetEndpoint, []State{Active}, ""}, Transition{RotateKey, []State{Active}, ""}),
 	KindLicenceType: enacted(KindLicenceType),
 	KindSuccession:  enacted(KindSuccession),
-	KindPolicy:      enacted(KindPolicy),
+	// The policy is changed and never removed: without it no operation could be decided again.
+	KindPolicy: {KindPolicy, []State{Active}, []Transition{
+		{Genesis, nil, Active}, {Change, []State{Active}, ""},
+	}},
 	KindParty: {KindParty, []State{Active, Removed}, []Transition{
-		{HostParty, nil, Active}, {ReleaseParty, []State{Active}, Removed},
+		{HostParty, nil, Active},
+		{HostParty, []State{Removed}, Active}, // by the next host
+		{ReleaseParty, []State{Active}, Removed},
 	}},
 	KindDelegation: {KindDelegation, []State{Active, Removed}, []Transition{
 		{Delegate, nil, Active}, {EndDelegation, []State{Active}, Removed},

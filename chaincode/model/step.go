@@ -1,5 +1,7 @@
 package model
 
+import "encoding/json"
+
 // Step decides a transition: the header that op makes of a record whose header is h (zero where there is
 // none), and the public value where op sets one. It is pure, and the only place where transitions are
 // decided: the contract calls it under endorsement, every follower calls it again on what the block says.
@@ -62,18 +64,13 @@ type bodyChecker interface{ check() error }
 // DecodeBody decodes an operation's body into the type's struct and checks it: fields, formats, lengths,
 // and that no personal identifier stands in a free value.
 func DecodeBody(op *Operation) (any, error) {
-	r, ok := Types[op.Type]
-	if !ok {
-		return nil, E(CodeUnknownOperation, "type")
-	}
-	if m := Machines[op.Kind]; m == nil || !m.Allows(op.Type) {
-		return nil, E(CodeUnknownOperation, "kind")
-	}
-	if _, _, serial := op.Record.Serial(); serial == naturalID(op.Kind) {
-		return nil, E(CodeBadID, "record")
-	}
-	body := r.Body()
-	if err := decodeInto(op.Body, body); err != nil {
+	body, err := undecided(op)
+	if err != nil {
+		// What cannot be told field from field is free throughout: a body that is refused anyway must not
+		// carry a person's number into a block beside its refusal.
+		if looksPersonal(op.Body) {
+			return nil, E(CodePersonalIdentifier, "body")
+		}
 		return nil, err
 	}
 	if err := Guard(op.Body, body); err != nil {
@@ -85,6 +82,64 @@ func DecodeBody(op *Operation) (any, error) {
 		}
 	}
 	return body, nil
+}
+
+// undecided decodes a body and checks nothing of what it says.
+func undecided(op *Operation) (any, error) {
+	r, ok := Types[op.Type]
+	if !ok {
+		return nil, E(CodeUnknownOperation, "type")
+	}
+	if m := Machines[op.Kind]; m == nil || !m.Allows(op.Type) {
+		return nil, E(CodeUnknownOperation, "kind")
+	}
+	if err := guardNames(op); err != nil {
+		return nil, err
+	}
+	if _, _, serial := op.Record.Serial(); serial == naturalID(op.Kind) {
+		return nil, E(CodeBadID, "record")
+	}
+	body := r.Body()
+	return body, decodeLedger(op.Body, body)
+}
+
+// Complete writes a body as a caller may send it in the ledger's form: fields that were left out stand
+// empty, as a licence and a registry entry must have them. It checks no more than that the fields are
+// known and of their types. raw is canonical.
+func Complete(t Type, kind Kind, raw json.RawMessage) (json.RawMessage, error) {
+	r, ok := Types[t]
+	if !ok {
+		return nil, E(CodeUnknownOperation, "type")
+	}
+	body := r.Body()
+	if err := DecodeCanonical(raw, body); err != nil {
+		return nil, err
+	}
+	var err error
+	switch b := body.(type) {
+	case *ProposeBody:
+		b.Value, err = completeEntry(b.Kind, b.Value)
+	case *EnactBody:
+		b.Value, err = completeEntry(kind, b.Value)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Canonical(body)
+}
+
+func completeEntry(k Kind, raw json.RawMessage) (json.RawMessage, error) {
+	e := NewEntry(k)
+	if e == nil {
+		return nil, E(CodeBadValue, "kind")
+	}
+	if len(raw) == 0 {
+		return nil, E(CodeMissingField, "value")
+	}
+	if err := DecodeCanonical(raw, e); err != nil {
+		return nil, within("value", err)
+	}
+	return Canonical(e)
 }
 
 func naturalID(k Kind) bool {

@@ -88,8 +88,8 @@ func civilDays(y, m, d int) int64 {
 
 // Window is a range of days, both ends inclusive; a zero Until has no end.
 type Window struct {
-	From  Date `json:"from"`
-	Until Date `json:"until"`
+	From  Date `json:"from" zl:"public,date"`
+	Until Date `json:"until" zl:"public,date"`
 }
 
 // Holds reports whether d lies in the window.

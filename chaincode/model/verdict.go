@@ -91,13 +91,16 @@ type Version struct {
 // LicenceVersion reads a version from its operation's body. The body comes from this node's own records.
 func LicenceVersion(t Type, at Time, state State, body json.RawMessage) (Version, error) {
 	v := Version{Type: t, Time: at, State: state}
-	var b struct {
+	var b struct { // what all bodies of licence operations hold
 		ActBody
-		How   AmendKind `json:"how"`
-		Value *Licence  `json:"value"`
+		How      AmendKind       `json:"how"`
+		Previous json.RawMessage `json:"previous"`
+		To       AgencyID        `json:"to"`
+		Under    RecordID        `json:"under"`
+		Value    *Licence        `json:"value"`
 	}
-	if err := json.Unmarshal(body, &b); err != nil {
-		return v, AsError(jsonError(err))
+	if err := DecodeCanonical(body, &b); err != nil {
+		return v, err
 	}
 	v.Act, v.How, v.Value = b.ActBody, b.How, b.Value
 	return v, nil
@@ -126,12 +129,17 @@ func Judge(versions []Version, at, knownAt Date, presented LicenceID) Judgement 
 			break
 		}
 		switch {
-		case v.Type == LicenceIssue:
+		case v.Type == LicenceIssue && v.Value != nil:
 			states = append(states, span{v.Value.IssuedOn, InForce})
 			faces = append(faces, face{v.Value.IssuedOn, v.Value})
 			continue
+		case len(faces) == 0: // a history begins with the issue
+			return Judgement{Word: Undetermined, Reason: ReasonBehind}
 		case v.Type == LicenceAmend && v.How == Correct:
 			faces[len(faces)-1].value = v.Value
+			if len(faces) == 1 { // the day of issue may be what was wrong
+				faces[0].from, states[0].from = v.Value.IssuedOn, v.Value.IssuedOn
+			}
 			continue
 		case v.Type == LicenceTransfer:
 			continue
@@ -174,7 +182,7 @@ func Judge(versions []Version, at, knownAt Date, presented LicenceID) Judgement 
 	case at < j.Value.ValidFrom:
 		return j.not(ReasonNotYetValid, "")
 	case j.Value.ValidUntil != "" && at > j.Value.ValidUntil:
-		return j.not(ReasonExpired, j.Value.ValidUntil)
+		return j.not(ReasonExpired, DateFromDays(j.Value.ValidUntil.Days()+1))
 	}
 	j.Since = j.Value.ValidFrom
 	return j

@@ -32,12 +32,9 @@ func Apply(l registry.Ledger, op *model.Operation, body any) (model.Effect, erro
 	}
 	switch b := body.(type) {
 	case *model.IssueBody:
-		if b.Value.IssuedOn > op.Time.Date() {
-			return model.Effect{}, model.E(model.CodeBadDate, "value.issued_on").With("it lies in the future")
-		}
 		err = permit(l, actor, op, b.Under, &b.Value)
 	case *model.AmendBody:
-		err = face(l, actor, &b.Value)
+		err = amend(l, actor, op, b)
 	case *model.TransferBody:
 		err = receive(l, b, op.Time.Date())
 	}
@@ -56,9 +53,8 @@ func permit(l registry.Ledger, actor *model.Agency, op *model.Operation, under m
 	}
 	day := op.Time.Date()
 	issuer := v.Issuer == actor.USCC
-	var region model.Region
 	if under == "" {
-		if region, err = registry.IssuesItself(l, t, actor.ID, day); err != nil {
+		if err := registry.Issues(l, t, actor.ID, v.Region, day); err != nil {
 			return err
 		}
 	} else {
@@ -74,34 +70,58 @@ func permit(l registry.Ledger, actor *model.Agency, op *model.Operation, under m
 		if err != nil {
 			return err
 		}
-		if _, err := registry.IssuesItself(l, t, from, day); err != nil {
-			return model.E(model.CodeDelegationNotValid, "under")
-		}
 		delegator, err := registry.Agency(l, from)
 		if err != nil {
 			return err
 		}
+		if _, err := registry.Organisation(l, delegator.Msp); err != nil {
+			return gone(err)
+		}
+		if err := registry.Issues(l, t, from, "", day); err != nil {
+			return gone(err)
+		}
+		// Neither the delegation nor what is left of the delegator's own right is exceeded.
+		if !v.Region.Within(d.Region) {
+			return model.E(model.CodeRegionNotPermitted, "value.region")
+		}
+		if err := registry.Issues(l, t, from, v.Region, day); err != nil {
+			return err
+		}
 		issuer = issuer || v.Issuer == delegator.USCC
-		region = d.Region
 	}
 	if !issuer {
 		return model.E(model.CodeBadValue, "value.issuer").With("not the acting agency's code")
 	}
-	if !v.Region.Within(region) {
-		return model.E(model.CodeRegionNotPermitted, "value.region")
-	}
-	return check(t, actor, v)
+	return check(t, actor, op, v)
 }
 
-func face(l registry.Ledger, actor *model.Agency, v *model.Licence) error {
-	t, err := registry.LicenceType(l, v.Type)
+// gone says that a delegator no longer holds what it delegated.
+func gone(err error) error {
+	if model.AsError(err).Kind() == model.Internal {
+		return err
+	}
+	return model.E(model.CodeDelegationNotValid, "under")
+}
+
+// amend checks the new value. The region may be narrowed; any other is the owner's to give only where it
+// issues the type by its own right (after a transfer, that of the receiving agency).
+func amend(l registry.Ledger, actor *model.Agency, op *model.Operation, b *model.AmendBody) error {
+	t, err := registry.LicenceType(l, b.Value.Type)
 	if err != nil {
 		return err
 	}
-	return check(t, actor, v)
+	if !b.Value.Region.Within(b.Previous.Region) {
+		if err := registry.Issues(l, t, actor.ID, b.Value.Region, op.Time.Date()); err != nil {
+			return err
+		}
+	}
+	return check(t, actor, op, &b.Value)
 }
 
-func check(t *model.LicenceType, signer *model.Agency, v *model.Licence) error {
+func check(t *model.LicenceType, signer *model.Agency, op *model.Operation, v *model.Licence) error {
+	if v.IssuedOn > op.Time.Date() {
+		return model.E(model.CodeBadDate, "value.issued_on").With("it lies in the future")
+	}
 	if err := t.CheckFace(v); err != nil {
 		return err
 	}
@@ -125,7 +145,10 @@ func receive(l registry.Ledger, b *model.TransferBody, day model.Date) error {
 	if err != nil {
 		return err
 	}
-	if _, err := registry.IssuesItself(l, t, to.ID, day); err != nil {
+	if err := registry.Issues(l, t, to.ID, "", day); err != nil {
+		if model.AsError(err).Kind() == model.Internal {
+			return err
+		}
 		return model.E(model.CodeTypeNotPermitted, "to")
 	}
 	return nil

@@ -52,7 +52,7 @@ func proposal(l Ledger, id model.RecordID) (*model.Proposal, error) {
 
 // Successor is who stands for an agency on a day: itself, or the last of its chain of successors.
 func Successor(l Ledger, id model.AgencyID, day model.Date) (model.AgencyID, error) {
-	for range maxChain {
+	for start := id; ; {
 		h, e, err := l.Entry(model.KindSuccession, model.RecordID(id))
 		if err != nil {
 			return "", err
@@ -61,32 +61,58 @@ func Successor(l Ledger, id model.AgencyID, day model.Date) (model.AgencyID, err
 		if !ok || h.State != model.Active || day < s.Effective {
 			return id, nil
 		}
-		id = s.To
+		if id = s.To; id == start {
+			return "", model.E(model.CodeInternal).With("successions of %s go in a circle", start)
+		}
 	}
-	return id, nil
 }
 
-// IssuesItself is the region in which an agency issues a type by its own right on a day: because the type
-// lists it, or one that it has succeeded.
-func IssuesItself(l Ledger, t *model.LicenceType, id model.AgencyID, day model.Date) (model.Region, error) {
+// unsucceeded checks that no chain of successions that begins at an agency, on whatever days, leads to another.
+func unsucceeded(l Ledger, from, never model.AgencyID) error {
+	for id := from; ; {
+		if id == never {
+			return model.E(model.CodeBadValue, "value.to").With("successions would go in a circle")
+		}
+		h, e, err := l.Entry(model.KindSuccession, model.RecordID(id))
+		if err != nil {
+			return err
+		}
+		s, ok := e.(*model.Succession)
+		if !ok || h.State != model.Active {
+			return nil
+		}
+		id = s.To
+	}
+}
+
+// Issues checks that an agency issues a type in a region by its own right on a day: because the type lists
+// it, or an agency that it has succeeded, for a region around. An empty region asks for any.
+func Issues(l Ledger, t *model.LicenceType, id model.AgencyID, region model.Region, day model.Date) error {
 	stands, err := Successor(l, id, day)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if stands != id { // another has taken over its types
-		return "", model.E(model.CodeTypeNotPermitted, "agency")
+		return model.E(model.CodeTypeNotPermitted, "agency")
 	}
-	if r, ok := t.Issuers[id]; ok {
-		return r, nil
+	own, listed := t.Issuers[id]
+	if listed && (region == "" || region.Within(own)) {
+		return nil
 	}
-	for _, listed := range sorted(t.Issuers) {
-		s, err := Successor(l, listed, day)
+	for _, other := range sorted(t.Issuers) {
+		s, err := Successor(l, other, day)
 		if err != nil {
-			return "", err
+			return err
 		}
-		if s == id {
-			return t.Issuers[listed], nil
+		if s != id {
+			continue
+		}
+		if listed = true; region == "" || region.Within(t.Issuers[other]) {
+			return nil
 		}
 	}
-	return "", model.E(model.CodeTypeNotPermitted, "agency")
+	if listed {
+		return model.E(model.CodeRegionNotPermitted, "value.region")
+	}
+	return model.E(model.CodeTypeNotPermitted, "agency")
 }

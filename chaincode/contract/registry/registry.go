@@ -11,6 +11,9 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
+// MaxLevel is the highest contract.level that this build can run.
+const MaxLevel = 1
+
 // Ledger is what the rules read. Entries are shared and read only; an absent one is nil with a zero header.
 type Ledger interface {
 	Header(kind model.Kind, id model.RecordID) (model.Header, error)
@@ -57,6 +60,11 @@ func Apply(l Ledger, op *model.Operation, body any, by Caller) (model.Effect, er
 		h, err := l.Header(op.Kind, op.Record)
 		if err != nil {
 			return model.Effect{}, err
+		}
+		if h.Exists() { // a successor withdraws, releases and ends what its predecessor began
+			if h.Owner, err = Successor(l, h.Owner, op.Time.Date()); err != nil {
+				return model.Effect{}, err
+			}
 		}
 		return model.Step(h, op, body)
 	}
@@ -119,7 +127,7 @@ func admissible(l Ledger, b *model.ProposeBody) error {
 		if raw, err := model.Canonical(now); err != nil || !bytes.Equal(raw, b.Value) {
 			return model.E(model.CodeValueMismatch, "value")
 		}
-		return nil
+		return notLast(l, b.Kind)
 	}
 	entry, err := model.DecodeEntry(b.Kind, b.Record, b.Value)
 	if err != nil {
@@ -129,6 +137,11 @@ func admissible(l Ledger, b *model.ProposeBody) error {
 	case *model.Agency:
 		if _, err := Organisation(l, v.Msp); err != nil {
 			return err
+		}
+		if was, ok := now.(*model.Agency); ok {
+			if err := sameKeys(was, v); err != nil {
+				return err
+			}
 		}
 		return acyclic(l, v)
 	case *model.LicenceType:
@@ -143,13 +156,41 @@ func admissible(l Ledger, b *model.ProposeBody) error {
 				return err
 			}
 		}
-		// B may not be succeeded by A in turn.
-		last, err := Successor(l, v.To, "9999-12-31")
-		if err != nil {
-			return err
+		return unsucceeded(l, v.To, v.From)
+	case *model.Policy:
+		if v.Level > MaxLevel {
+			return model.E(model.CodeLevelUnsupported, "value.level")
 		}
-		if last == v.From {
-			return model.E(model.CodeBadValue, "value.to").With("successions would go in a circle")
+		if was, ok := now.(*model.Policy); ok && v.Level < was.Level {
+			return model.E(model.CodeBadValue, "value.level").With("the contract's level never falls")
+		}
+	}
+	return nil
+}
+
+// notLast keeps the last member: without one nobody could decide anything again.
+func notLast(l Ledger, removed model.Kind) error {
+	if removed != model.KindOrganisation {
+		return nil
+	}
+	n, err := l.Members()
+	if err != nil {
+		return err
+	}
+	if n < 2 {
+		return model.E(model.CodeForbidden, "record").With("the last member stays")
+	}
+	return nil
+}
+
+// sameKeys checks that a key id keeps its meaning through a change by approvals: what was signed before
+// must verify after, and a retired key never signs again.
+func sameKeys(was, is *model.Agency) error {
+	for _, k := range is.Keys {
+		for _, old := range was.Keys {
+			if k.ID == old.ID && (k.Alg != old.Alg || k.Public != old.Public || (old.Retired && !k.Retired)) {
+				return model.E(model.CodeBadValue, "value.keys").With("a key id is never used again")
+			}
 		}
 	}
 	return nil
@@ -164,13 +205,10 @@ func sorted(m map[model.AgencyID]model.Region) []model.AgencyID {
 	return ids
 }
 
-// maxChain bounds walks along parents and successions.
-const maxChain = 16
-
 func acyclic(l Ledger, a *model.Agency) error {
 	id := a.Parent
 	for i := 0; id != ""; i++ {
-		if id == a.ID || i == maxChain {
+		if id == a.ID || i == model.MaxTree {
 			return model.E(model.CodeBadValue, "value.parent").With("the tree of agencies would have a circle or be too deep")
 		}
 		p, err := Agency(l, id)
@@ -302,7 +340,7 @@ func rotate(a *model.Agency, b *model.RotateBody, by Caller) error {
 		return model.E(model.CodeInternal).Because(err)
 	}
 	proof, err := base64.RawURLEncoding.Strict().DecodeString(b.Proof)
-	if err != nil || by.Verify(old.Alg, public, model.RotationBytes(a.ID, b.Retire, b.New), proof) != nil {
+	if err != nil || by.Verify == nil || by.Verify(old.Alg, public, model.RotationBytes(a.ID, b.Retire, b.New), proof) != nil {
 		return model.E(model.CodeSignatureInvalid, "proof")
 	}
 	if len(a.Keys) >= 16 {
@@ -321,12 +359,8 @@ func delegate(l Ledger, op *model.Operation, b *model.DelegateBody) (model.Effec
 	if err != nil {
 		return model.Effect{}, err
 	}
-	region, err := IssuesItself(l, t, d.From, op.Time.Date())
-	if err != nil {
+	if err := Issues(l, t, d.From, d.Region, op.Time.Date()); err != nil {
 		return model.Effect{}, err
-	}
-	if !d.Region.Within(region) {
-		return model.Effect{}, model.E(model.CodeRegionNotPermitted, "value.region")
 	}
 	to, err := Agency(l, d.To)
 	if err != nil {
