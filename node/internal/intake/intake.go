@@ -28,19 +28,14 @@ type Ledger interface {
 	LastSerial(kind model.Kind, agency model.AgencyID) (uint64, error)
 }
 
-// Queue is the outbox. Append returns once the request is durable, all of it or nothing.
+// Queue takes operations on their way to the ledger.
 type Queue interface {
-	Append(ctx context.Context, r Request) error
+	// Append accepts a request: its operations with their canonical forms raw, and the idempotency record of
+	// its key where that is not zero. It returns once all of it is on the disk. fresh is false, and nothing
+	// was written, when the same key and digest are accepted already.
+	Append(ctx context.Context, key [16]byte, digest model.Digest, ops []model.Operation, raw [][]byte) (fresh bool, err error)
 	// Lookup finds a request by its key: its digest and how many operations it had.
 	Lookup(key [16]byte) (digest model.Digest, operations int, ok bool, err error)
-}
-
-// Request is what one call puts into the queue. Key is zero for a call without an idempotency key.
-type Request struct {
-	Key        [16]byte
-	Digest     model.Digest
-	Accepted   time.Time
-	Operations []model.Operation // without time: it is stamped at each proposal
 }
 
 // Keys finds the node's signing keys.
@@ -126,10 +121,17 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 	if err := in.Vault.Keep(w.sealed); err != nil {
 		return nil, -1, err
 	}
-	if err := in.Queue.Append(ctx, Request{Key: k, Digest: body, Accepted: in.Clock(), Operations: w.ops}); err != nil {
+	now := model.TimeOf(in.Clock())
+	raw := make([][]byte, len(w.ops))
+	for i := range w.ops {
+		w.ops[i].Time = now // the moment of acceptance; each proposal stamps its own
+		raw[i] = w.ops[i].Encode()
+	}
+	fresh, err := in.Queue.Append(ctx, k, body, w.ops, raw)
+	if err != nil {
 		return nil, -1, err
 	}
-	accepted = true
+	accepted = fresh // of a request that was accepted before, what this call claimed is let go
 	return ids, -1, nil
 }
 

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/app"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/node/internal/demo"
+	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
+	"github.com/zhenglian/zhenglian/sdk/envelope"
+)
+
+// serverCommands run on the machine of a node or a ledger, on its folders.
+func serverCommands() []*cobra.Command {
+	ledger := &cobra.Command{Use: "ledger", Short: "the embedded ledger: its own process, and its full check"}
+	ledger.AddCommand(ledgerServeCommand(), ledgerFsckCommand())
+	return []*cobra.Command{initCommand(), serveCommand(), demoCommand(), reindexCommand(), ledger}
+}
+
+func logger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+func initCommand() *cobra.Command {
+	var dir, msp, node, agency, zh, en, region, uscc, listen, admin, alg, lang string
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "init", Short: "found a ledger and one node on this machine", Args: cobra.NoArgs,
+		Long: "init makes a ledger of one organisation and its node: authority, identity, signing key, genesis document, ledger,\n" +
+			"configuration, and one API key a role, which it prints once. It never overwrites anything.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			a, err := firstAgency(agency, zh, en, region, uscc)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errUse, err)
+			}
+			id, err := model.ParseNodeID(node)
+			if err != nil {
+				return fmt.Errorf("%w: --node: %w", errUse, err)
+			}
+			org, err := model.ParseMSPID(msp)
+			if err != nil {
+				return fmt.Errorf("%w: --msp: %w", errUse, err)
+			}
+			if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+				return fmt.Errorf("%s is not empty: init never overwrites; choose another --dir", dir)
+			}
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return err
+			}
+			made, err := app.Found(dir, app.Plan{
+				Channel: "jjj", Chaincode: "zhenglian", Created: time.Now(),
+				Types: demo.Types(map[model.AgencyID]model.Region{a.ID: a.Region}),
+				Nodes: []app.NodePlan{{
+					ID: id, Msp: org, NameZh: zh, NameEn: en, Listen: listen, Admin: admin, Lang: lang, Home: a.ID,
+					Agencies: []app.AgencyPlan{{Agency: a, Alg: envelope.Alg(alg)}},
+				}},
+			})
+			if err != nil {
+				return err
+			}
+			n := made.Nodes[0]
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"dir": n.Dir, "ledger_dir": made.LedgerDir, "url": "http://" + listen, "keys": n.Keys})
+			}
+			w := c.OutOrStdout()
+			fmt.Fprintf(w, "node    %s\nledger  %s\n\nAPI keys (shown once; valid for %d year):\n", n.Dir, made.LedgerDir, app.FirstKeyYears)
+			for _, r := range auth.Roles {
+				fmt.Fprintf(w, "  %-15s %s\n", r, n.Keys[string(r)])
+			}
+			fmt.Fprintf(w, "\nnext:  zhenglian serve --dir %s\n", n.Dir)
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&dir, "dir", "", "folder to make everything in; new or empty")
+	f.StringVar(&msp, "msp", "", "organisation id, for example BeijingMSP")
+	f.StringVar(&node, "node", "", "node id, for example beijing")
+	f.StringVar(&agency, "agency", "", "id of the first agency, for example bj-scjg")
+	f.StringVar(&zh, "name-zh", "", "its Chinese name")
+	f.StringVar(&en, "name-en", "", "its English name")
+	f.StringVar(&region, "region", "", "its region, GB/T 2260, for example 110000")
+	f.StringVar(&uscc, "uscc", "", "its unified social credit code")
+	f.StringVar(&alg, "alg", string(envelope.ES256), "signing algorithm: ES256, ES256K or SM2")
+	f.StringVar(&listen, "listen", "127.0.0.1:8801", "address of the API")
+	f.StringVar(&admin, "admin", "127.0.0.1:9801", "address of metrics and details, loopback only")
+	f.StringVar(&lang, "lang", "zh", "language of the public page: zh or en")
+	f.BoolVar(&asJSON, "json", false, "print for programs")
+	for _, name := range []string{"dir", "msp", "node", "agency", "name-zh", "region", "uscc"} {
+		_ = c.MarkFlagRequired(name)
+	}
+	return c
+}
+
+func firstAgency(id, zh, en, region, uscc string) (a model.Agency, err error) {
+	if a.ID, err = model.ParseAgencyID(id); err != nil {
+		return a, fmt.Errorf("--agency: %w", err)
+	}
+	if a.Region, err = model.ParseRegion(region); err != nil {
+		return a, fmt.Errorf("--region: %w", err)
+	}
+	if a.USCC, err = model.ParseUSCC(uscc); err != nil {
+		return a, fmt.Errorf("--uscc: %w", err)
+	}
+	a.NameZh, a.NameEn = zh, en
+	a.Roles = []model.Role{model.RoleIssuer, model.RoleVerifier}
+	return a, nil
+}
+
+func serveCommand() *cobra.Command {
+	var dir, profile string
+	c := &cobra.Command{
+		Use: "serve", Short: "run a node", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			if profile != "" {
+				stop, err := startProfile(profile)
+				if err != nil {
+					return err
+				}
+				defer stop()
+			}
+			return app.Run(c.Context(), cfg, logger(c.ErrOrStderr()))
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	c.Flags().StringVar(&profile, "cpu-profile", "", "write a CPU profile of the whole run to this file")
+	_ = c.MarkFlagRequired("dir")
+	return c
+}
+
+func startProfile(path string) (stop func(), err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { pprof.StopCPUProfile(); f.Close() }, nil
+}
+
+func demoCommand() *cobra.Command {
+	var o demo.Options
+	c := &cobra.Command{
+		Use: "demo", Short: "four organisations on this machine, and a story told with them", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.Out = c.OutOrStdout()
+			program, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			o.Program = program
+			return demo.Run(c.Context(), o)
+		},
+	}
+	c.Flags().BoolVar(&o.Exit, "exit", false, "stop after the story")
+	c.Flags().StringVar(&o.Dir, "dir", "", "folder that keeps the state (default: a fresh temporary one, removed at the end)")
+	c.Flags().IntVar(&o.BasePort, "base-port", 8801, "API ports N…N+3, admin ports N+1000…N+1003")
+	c.Flags().StringVar(&o.Lang, "lang", language(), "zh or en")
+	return c
+}
+
+// language follows the terminal's.
+func language() string {
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			if len(v) >= 2 && v[:2] == "zh" {
+				return "zh"
+			}
+			return "en"
+		}
+	}
+	return "en"
+}
+
+func reindexCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "reindex", Short: "rebuild a stopped node's stores from its archive of blocks", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			p := progress(c.ErrOrStderr(), "blocks")
+			r, err := app.Reindex(c.Context(), cfg, p)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(r)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%d blocks, %d positions\nbefore  %s\nafter   %s\n", r.Height, r.Position, r.Before, r.After)
+			if r.Before != "" && r.Before != r.After {
+				fmt.Fprintln(c.OutOrStdout(), "the stores were damaged or from another version; they are rebuilt now")
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
+	_ = c.MarkFlagRequired("dir")
+	return c
+}
+
+// progress prints a line at most twice a second, and nothing for work of under a second.
+func progress(w io.Writer, unit string) func(done, total uint64) {
+	start, last := time.Now(), time.Now()
+	return func(done, total uint64) {
+		if now := time.Now(); now.Sub(start) > time.Second && (now.Sub(last) > 500*time.Millisecond || done == total) {
+			last = now
+			fmt.Fprintf(w, "\r%d / %d %s", done, total, unit)
+			if done == total {
+				fmt.Fprintln(w)
+			}
+		}
+	}
+}
+
+func ledgerServeCommand() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use: "serve", Short: "run an embedded ledger in a process of its own", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := app.LoadLedger(dir)
+			if err != nil {
+				return err
+			}
+			log := logger(c.ErrOrStderr())
+			return app.ServeLedger(c.Context(), cfg, log, func(a net.Addr) { log.Info("ledger serves", "address", a.String()) })
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "folder of ledger.yaml")
+	_ = c.MarkFlagRequired("dir")
+	return c
+}
+
+var errFindings = errors.New("the ledger is damaged")
+
+func ledgerFsckCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "fsck", Short: "check every byte of a stopped ledger (or of a copy)", Args: cobra.NoArgs,
+		Long: "fsck re-checks every block and signature, replays the ledger from its first block and compares state, history and\n" +
+			"indices with what is stored. It changes nothing. Exit status 1 means damage, named line by line.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			abs, err := filepath.Abs(dir)
+			if err != nil {
+				return err
+			}
+			r, err := embedded.Fsck(c.Context(), abs, progress(c.ErrOrStderr(), "blocks"))
+			if err != nil {
+				return err
+			}
+			w := c.OutOrStdout()
+			if asJSON {
+				if err := json.NewEncoder(w).Encode(r); err != nil {
+					return err
+				}
+			} else {
+				for _, f := range r.Findings {
+					fmt.Fprintf(w, "%s  %s\n    %s\n    %s\n", f.Code, f.Where, f.Zh, f.En)
+				}
+				fmt.Fprintf(w, "%d blocks, %d transactions, %d entries of state; %d findings\n", r.Height, r.Transactions, r.Entries, len(r.Findings))
+			}
+			if len(r.Findings) > 0 {
+				return errFindings
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the folder with the ledger's databases (demo.json calls it ledger_dir)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
+	_ = c.MarkFlagRequired("dir")
+	return c
+}
