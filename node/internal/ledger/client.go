@@ -67,13 +67,6 @@ type Client struct {
 	current  atomic.Int64 // index of the gateway in use
 }
 
-// Proposed is an endorsed transaction, signed and ready to be stored and then submitted.
-type Proposed struct {
-	TxID     string
-	Result   []byte // what the contract answered
-	Envelope []byte // for Submit; holds the transaction with the node's signature
-}
-
 // New makes a client. It speaks to nobody yet.
 func New(cfg Config) (*Client, error) {
 	cfg.defaults()
@@ -106,14 +99,14 @@ func (c *Client) Close() error {
 	return errors.Join(all...)
 }
 
-// Propose has a call of the contract endorsed and signs the envelope, after checking that it holds this
-// node's own header and arguments. The proposal carries the present time. Nothing is ordered.
+// Propose has a call of the contract endorsed and signs the transaction, after checking that it holds this
+// node's own header and arguments. The proposal carries the present time. Nothing is ordered. result is
+// what the contract answered; envelope is for Submit, and is to be stored before.
 //
 // Errors are *Error: Refused with the contract's code; Conflict when endorsers disagree; Altered; else
 // NotOrdered. All are safe to propose again.
-func (c *Client) Propose(ctx context.Context, function string, args [][]byte) (Proposed, error) {
-	var out Proposed
-	err := c.call(ctx, StageEndorse, c.cfg.EndorseTimeout, func(ctx context.Context, g *peerGateway) error {
+func (c *Client) Propose(ctx context.Context, function string, args [][]byte) (txID string, result, envelope []byte, err error) {
+	err = c.call(ctx, StageEndorse, c.cfg.EndorseTimeout, func(ctx context.Context, g *peerGateway) error {
 		p, err := g.contract(c.cfg).NewProposal(function, client.WithBytesArguments(args...))
 		if err != nil {
 			return &Error{Stage: StageEndorse, Kind: NotOrdered, Cause: err}
@@ -126,36 +119,40 @@ func (c *Client) Propose(ctx context.Context, function string, args [][]byte) (P
 		if err != nil {
 			return endorseError(p.TransactionID(), err)
 		}
-		out, err = c.sign(tx, own)
+		txID, result = own.txID, tx.Result()
+		envelope, err = c.sign(tx, own)
 		return err
 	})
-	return out, err
+	if err != nil {
+		return "", nil, nil, err
+	}
+	return txID, result, envelope, nil
 }
 
 // sign checks an endorsed transaction against the proposal it should be of, and signs it.
-func (c *Client) sign(tx *client.Transaction, own *header) (Proposed, error) {
+func (c *Client) sign(tx *client.Transaction, own *header) ([]byte, error) {
 	raw, err := tx.Bytes()
 	if err != nil {
-		return Proposed{}, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
+		return nil, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
 	}
 	var prepared gateway.PreparedTransaction
 	if err := proto.Unmarshal(raw, &prepared); err != nil {
-		return Proposed{}, altered(own, err)
+		return nil, altered(own, err)
 	}
 	if err := own.check(prepared.GetEnvelope()); err != nil {
-		return Proposed{}, altered(own, err)
+		return nil, altered(own, err)
 	}
 	signature, err := c.cfg.Identity.SignDigest(tx.Digest())
 	if err != nil {
-		return Proposed{}, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
+		return nil, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
 	}
 	prepared.Envelope.Signature = signature
 	prepared.TransactionId = own.txID
 	envelope, err := proto.Marshal(&prepared)
 	if err != nil {
-		return Proposed{}, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
+		return nil, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
 	}
-	return Proposed{TxID: own.txID, Result: tx.Result(), Envelope: envelope}, nil
+	return envelope, nil
 }
 
 // Submit sends an envelope that Propose made for ordering. Success means ordered, not committed. Sending

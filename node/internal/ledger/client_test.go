@@ -135,7 +135,7 @@ func TestWriteAndRead(t *testing.T) {
 	r := newRig(t)
 	c := r.client(t)
 	ctx := deadline(t)
-	p, err := c.Propose(ctx, "put", args("a", "1"))
+	p, err := propose(ctx, c, "put", args("a", "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,9 +174,9 @@ func TestWriteAndRead(t *testing.T) {
 func TestConflictIsSeenInTheBlock(t *testing.T) {
 	c := newRig(t).client(t)
 	ctx := deadline(t)
-	var both []ledger.Proposed
+	var both []proposed
 	for range 2 {
-		p, err := c.Propose(ctx, "append", args("a", "x"))
+		p, err := propose(ctx, c, "append", args("a", "x"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func TestRefusalCarriesTheContractsCode(t *testing.T) {
 		"a_later_code":        "a_later_code",
 		"Ouch, it broke":      model.CodeInternal,
 	} {
-		_, endorse := c.Propose(ctx, "fail", args(said))
+		_, endorse := propose(ctx, c, "fail", args(said))
 		_, evaluate := c.Evaluate(ctx, "fail", []byte(said))
 		for _, err := range []error{endorse, evaluate} {
 			var e *ledger.Error
@@ -209,6 +209,17 @@ func TestRefusalCarriesTheContractsCode(t *testing.T) {
 			}
 		}
 	}
+}
+
+// proposed is what Propose returned.
+type proposed struct {
+	TxID             string
+	Result, Envelope []byte
+}
+
+func propose(ctx context.Context, c *ledger.Client, function string, args [][]byte) (proposed, error) {
+	txID, result, envelope, err := c.Propose(ctx, function, args)
+	return proposed{txID, result, envelope}, err
 }
 
 // twisted is a connection whose calls fail or whose answers are changed.
@@ -252,7 +263,7 @@ func TestFailover(t *testing.T) {
 	c := r.client(t, dead, r.conn)
 	ctx := deadline(t)
 	for range 3 {
-		p, err := c.Propose(ctx, "put", args("a", "1"))
+		p, err := propose(ctx, c, "put", args("a", "1"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,7 +275,7 @@ func TestFailover(t *testing.T) {
 		t.Errorf("the dead gateway was asked %d times", calls)
 	}
 	alone := r.client(t, dead)
-	_, err := alone.Propose(ctx, "put", args("a", "1"))
+	_, err := propose(ctx, alone, "put", args("a", "1"))
 	var e *ledger.Error
 	if !errors.As(err, &e) || e.Kind != ledger.NotOrdered || model.AsError(err).Kind() != model.Unavailable {
 		t.Errorf("propose: %v", err)
@@ -288,7 +299,7 @@ func TestSubmitSaysWhatIsKnown(t *testing.T) {
 		codes.Unknown: ledger.PerhapsOrdered, codes.ResourceExhausted: ledger.NotOrdered,
 		codes.Aborted: ledger.Refused, codes.InvalidArgument: ledger.Refused,
 	} {
-		p, err := good.Propose(ctx, "put", args("a", code.String()))
+		p, err := propose(ctx, good, "put", args("a", code.String()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +321,7 @@ func TestSubmitSaysWhatIsKnown(t *testing.T) {
 func TestAlteredEnvelopeIsNotSigned(t *testing.T) {
 	r := newRig(t)
 	ctx := deadline(t)
-	other, err := r.client(t).Propose(ctx, "put", args("z", "9"))
+	other, err := propose(ctx, r.client(t), "put", args("z", "9"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +346,7 @@ func TestAlteredEnvelopeIsNotSigned(t *testing.T) {
 				}
 				return nil
 			}}
-			p, err := r.client(t, lying).Propose(ctx, "put", args("a", "value-1"))
+			p, err := propose(ctx, r.client(t, lying), "put", args("a", "value-1"))
 			var e *ledger.Error
 			if !errors.As(err, &e) || len(p.Envelope) != 0 {
 				t.Fatalf("signed: %v", err)
@@ -344,7 +355,7 @@ func TestAlteredEnvelopeIsNotSigned(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 			// A second gateway that is honest serves.
-			if _, err := r.client(t, lying, r.conn).Propose(ctx, "put", args("a", "value-1")); err != nil && name != "nothing" {
+			if _, err := propose(ctx, r.client(t, lying, r.conn), "put", args("a", "value-1")); err != nil && name != "nothing" {
 				t.Errorf("beside an honest gateway: %v", err)
 			}
 		})
@@ -364,11 +375,11 @@ func TestEveryCallHasADeadline(t *testing.T) {
 	}
 	defer func() { _ = c.Close() }()
 	ctx := deadline(t)
-	p, err := r.client(t).Propose(ctx, "put", args("a", "1"))
+	p, err := propose(ctx, r.client(t), "put", args("a", "1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Propose(ctx, "put", args("a", "1")); err == nil {
+	if _, err := propose(ctx, c, "put", args("a", "1")); err == nil {
 		t.Error("propose")
 	}
 	var e *ledger.Error
