@@ -11,7 +11,6 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"github.com/syndtr/goleveldb/leveldb"
-	"github.com/syndtr/goleveldb/leveldb/opt"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/zhenglian/zhenglian/node/internal/ledger/fabblock"
@@ -157,13 +156,11 @@ func (c *checker) files(name string) error {
 
 // open opens one database for reading. A database that cannot be opened is a finding, and nil.
 func (c *checker) open(name string) (*leveldb.DB, error) {
-	o := stateOptions(Limits{}.withDefaults())
-	o.ReadOnly, o.Strict = true, opt.DefaultStrict
-	db, err := leveldb.Open(readOnlyFiles{filepath.Join(c.dir, name)}, o)
+	db, release, err := openOverlay(filepath.Join(c.dir, name))
 	if err != nil {
 		return nil, c.report.add(CodeOpen, name, "the database cannot be opened: "+err.Error(), "数据库无法打开："+err.Error())
 	}
-	c.cleanup = append(c.cleanup, func() { _ = db.Close() })
+	c.cleanup = append(c.cleanup, release, func() { _ = db.Close() })
 	return db, nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/syndtr/goleveldb/leveldb"
-	"github.com/syndtr/goleveldb/leveldb/opt"
 	"github.com/syndtr/goleveldb/leveldb/util"
 )
 
@@ -270,7 +269,7 @@ func logical(t *testing.T, dir string) string {
 	t.Helper()
 	var parts [][]byte
 	for _, name := range []string{blocksName, stateName} {
-		db, err := leveldb.Open(readOnlyFiles{filepath.Join(dir, name)}, &opt.Options{ReadOnly: true, Filter: stateOptions(Limits{}).Filter})
+		db, release, err := openOverlay(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,6 +284,7 @@ func logical(t *testing.T, dir string) string {
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
+		release()
 	}
 	return string(hashOf(parts...))
 }

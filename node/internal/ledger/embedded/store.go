@@ -134,7 +134,7 @@ func removeLeftovers(path string) error {
 	if _, err := os.Stat(filepath.Join(path, "CURRENT")); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	files, err := readOnlyFiles{path}.List(storage.TypeAll)
+	files, err := listFiles(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -188,7 +188,7 @@ func openStore(dir string, l Limits) (*store, error) {
 // the look, so the lock is asked for first.
 func openChecked(dir, name string, o *opt.Options) (*leveldb.DB, error) {
 	path := filepath.Join(dir, name)
-	files, err := readOnlyFiles{path}.List(storage.TypeAll)
+	files, err := listFiles(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
