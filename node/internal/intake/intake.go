@@ -30,10 +30,10 @@ type Ledger interface {
 
 // Queue takes operations on their way to the ledger.
 type Queue interface {
-	// Append accepts a request: its operations with their canonical forms raw, and the idempotency record of
-	// its key where that is not zero. It returns once all of it is on the disk. fresh is false, and nothing
-	// was written, when the same key and digest are accepted already.
-	Append(ctx context.Context, key [16]byte, digest model.Digest, ops []model.Operation, raw [][]byte) (fresh bool, err error)
+	// Accept makes a request durable: its operations, and the idempotency record of its key where that is not
+	// zero. It sets the operations' times to the moment of acceptance. fresh is false, and nothing was
+	// written, when the same key and digest are accepted already.
+	Accept(ctx context.Context, key [16]byte, digest model.Digest, accepted time.Time, ops []model.Operation) (fresh bool, err error)
 	// Lookup finds a request by its key: its digest and how many operations it had.
 	Lookup(key [16]byte) (digest model.Digest, operations int, ok bool, err error)
 }
@@ -121,13 +121,7 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 	if err := in.Vault.Keep(w.sealed); err != nil {
 		return nil, -1, err
 	}
-	now := model.TimeOf(in.Clock())
-	raw := make([][]byte, len(w.ops))
-	for i := range w.ops {
-		w.ops[i].Time = now // the moment of acceptance; each proposal stamps its own
-		raw[i] = w.ops[i].Encode()
-	}
-	fresh, err := in.Queue.Append(ctx, k, body, w.ops, raw)
+	fresh, err := in.Queue.Accept(ctx, k, body, in.Clock(), w.ops)
 	if err != nil {
 		return nil, -1, err
 	}

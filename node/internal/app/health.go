@@ -1,0 +1,53 @@
+package app
+
+import (
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/sdk"
+)
+
+// health tells how the node's parts are, without blocking.
+type health struct{ n *Node }
+
+// quietFor is how long the ledger may stay unconfirmed before the node calls itself degraded; verdicts go
+// stale only after ten minutes.
+const quietFor = 15 * time.Second
+
+// Components lists ledger, follower, writing and, where it runs here, the embedded ledger.
+func (h health) Components() []sdk.Component {
+	n := h.n
+	follower := sdk.Component{Name: "follower", Status: sdk.OK}
+	switch found, trouble := n.follower.Finding(), n.follower.Trouble(); {
+	case found != nil:
+		follower.Status, follower.Code, follower.Detail = sdk.Failed, model.CodeFollowerStopped, string(found.Code)+": "+found.En
+	case n.records.Position() == 0:
+		follower.Status, follower.Detail = sdk.Failed, "the ledger's first records are not here yet"
+	case n.follower.Age() > quietFor:
+		follower.Status, follower.Code = sdk.Degraded, model.CodeLedgerUnavailable
+		if trouble != nil {
+			follower.Detail = trouble.Error()
+		}
+	}
+	writes := sdk.Component{Name: "writes", Status: sdk.OK}
+	if reason, code := n.submit.Degraded(); reason != "" {
+		writes.Status, writes.Code, writes.Detail = sdk.Degraded, code, string(reason)
+		if reason == "recovering" && n.records.Position() > 0 && time.Since(n.started) < quietFor {
+			writes.Status = sdk.Failed // not ready yet, for a moment
+		}
+	}
+	out := []sdk.Component{follower, writes}
+	if n.embedded != nil {
+		ledger := sdk.Component{Name: "ledger", Status: sdk.OK}
+		if err := n.embedded.Err(); err != nil {
+			ledger.Status, ledger.Code, ledger.Detail = sdk.Degraded, model.CodeStorageFull, err.Error()
+		}
+		out = append(out, ledger)
+	}
+	return out
+}
+
+func newGate(keys *auth.Keys, perSecond float64) gate {
+	return gate{keys: keys, limits: auth.NewLimits(auth.Rates{PrincipalPerSecond: perSecond})}
+}

@@ -1,0 +1,308 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"google.golang.org/grpc"
+
+	"github.com/zhenglian/zhenglian/chaincode/contract"
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/archive"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/node/internal/follow"
+	"github.com/zhenglian/zhenglian/node/internal/httpapi"
+	"github.com/zhenglian/zhenglian/node/internal/intake"
+	"github.com/zhenglian/zhenglian/node/internal/keystore"
+	"github.com/zhenglian/zhenglian/node/internal/ledger"
+	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
+	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
+	"github.com/zhenglian/zhenglian/node/internal/outbox"
+	"github.com/zhenglian/zhenglian/node/internal/records"
+	"github.com/zhenglian/zhenglian/node/internal/submit"
+	"github.com/zhenglian/zhenglian/node/internal/vault"
+)
+
+// Node is a running node. Its parts are opened in the order of their dependence and closed in reverse.
+type Node struct {
+	cfg *Config
+	log *slog.Logger
+
+	embedded *embedded.Ledger // nil where the ledger is elsewhere
+	client   *ledger.Client
+	contract *contract.Contract
+	vault    *vault.Vault
+	outbox   *outbox.Outbox
+	records  *records.Store
+	archive  *archive.Archive
+	follower *follow.Follower
+	submit   *submit.Submitter
+	intake   *intake.Intake
+	growth   *growth
+	verifier *verifier
+	api      *httpapi.API
+	metrics  *prometheus.Registry
+
+	closers []func() error // in the order of opening
+	genesis []byte
+	started time.Time
+}
+
+// Run opens a node, serves until ctx ends or the node cannot go on, and closes it.
+func Run(ctx context.Context, cfg *Config, log *slog.Logger) error {
+	n := &Node{cfg: cfg, log: log, started: time.Now(), metrics: prometheus.NewRegistry()}
+	err := n.open()
+	if err == nil {
+		err = n.serve(ctx)
+	}
+	return errors.Join(err, n.close())
+}
+
+func (n *Node) path(name string) string { return n.cfg.path(name) }
+
+func (n *Node) opened(close func() error) { n.closers = append(n.closers, close) }
+
+func (n *Node) close() error {
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		errs = append(errs, n.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) open() error {
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, step := range []func() error{n.openStores, n.openLedger, n.openWrite, n.openAPI} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openStores opens what is on disk. The vault, the outbox and the keys cannot be rebuilt, so they must
+// exist: a node whose folder lost them does not quietly start without.
+func (n *Node) openStores() error {
+	var err error
+	if n.genesis, err = readGenesis(n.path(n.cfg.Genesis), n.cfg.GenesisDigest); err != nil {
+		return err
+	}
+	for _, name := range []string{"vault", "keys", "api-keys.json"} {
+		if _, err := os.Stat(n.path(name)); err != nil {
+			return fmt.Errorf("%s is missing and cannot be made anew; restore it from a backup: %w", name, err)
+		}
+	}
+	if n.vault, err = vault.Open(n.path("vault")); err != nil {
+		return err
+	}
+	n.opened(func() error { return errors.Join(n.vault.Usable(), n.vault.Close()) })
+	n.verifier = &verifier{}
+	if n.records, n.archive, err = openRecords(n.cfg, n.verifier.changed); err != nil {
+		return err
+	}
+	n.opened(n.records.Close)
+	n.opened(n.archive.Close)
+	n.growth = newGrowth(n.records)
+	n.verifier.open(n)
+	return nil
+}
+
+// openLedger connects to the ledger, or opens it in this process.
+func (n *Node) openLedger() error {
+	identity, err := msp.LoadIdentity(string(n.cfg.Msp), filepath.Dir(n.path(n.cfg.Identity)), filepath.Base(n.cfg.Identity))
+	if err != nil {
+		return err
+	}
+	conns, err := n.connect()
+	if err != nil {
+		return err
+	}
+	n.client, err = ledger.New(ledger.Config{Gateways: conns, Identity: identity, Channel: n.cfg.Channel, Chaincode: n.cfg.Chaincode})
+	if err != nil {
+		return err
+	}
+	n.opened(n.client.Close)
+	if n.contract, err = newContract(n.cfg.GenesisDigest); err != nil {
+		return err
+	}
+	pin, err := blockPin(n.cfg.GenesisBlock)
+	if err != nil {
+		return err
+	}
+	n.follower, err = follow.New(follow.Config{
+		Source: n.client, Archive: n.archive, Records: n.records.Writer(), Contract: n.contract, Chaincode: n.cfg.Chaincode,
+		Genesis: pin, Finding: n.path("finding.json"), Notify: n.committed, Logger: n.log.With("part", "follow"),
+	})
+	if err != nil {
+		return err
+	}
+	n.metrics.MustRegister(n.follower.Collectors()...)
+	return nil
+}
+
+func (n *Node) connect() ([]grpc.ClientConnInterface, error) {
+	if n.cfg.Ledger.Embedded != "" {
+		c, err := LoadLedger(n.path(n.cfg.Ledger.Embedded))
+		if err != nil {
+			return nil, err
+		}
+		if n.embedded, err = OpenLedger(c, n.log.With("part", "ledger")); err != nil {
+			return nil, err
+		}
+		n.opened(func() error { return n.embedded.Close(context.Background()) })
+		n.metrics.MustRegister(n.embedded.Collectors()...)
+		conn, err := n.embedded.InProcess()
+		return []grpc.ClientConnInterface{conn}, err
+	}
+	pem, err := os.ReadFile(n.path(n.cfg.Ledger.TLSRoots))
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", n.cfg.Ledger.TLSRoots)
+	}
+	var conns []grpc.ClientConnInterface
+	for _, address := range n.cfg.Ledger.Gateways {
+		conn, err := ledger.Dial(address, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
+		if err != nil {
+			return nil, err
+		}
+		n.opened(conn.Close)
+		conns = append(conns, conn)
+	}
+	return conns, nil
+}
+
+func blockPin(s string) (d model.Digest, err error) {
+	if s == "" {
+		return d, nil
+	}
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(d) {
+		return d, errors.New("genesis_block: 64 hexadecimal digits are needed")
+	}
+	copy(d[:], b)
+	return d, nil
+}
+
+func (n *Node) openWrite() error {
+	var err error
+	if n.outbox, err = outbox.Open(n.path("outbox"), outbox.Config{MaxOperations: n.cfg.OutboxLimit, Logger: n.log.With("part", "outbox")}); err != nil {
+		return err
+	}
+	n.opened(n.outbox.Close)
+	n.metrics.MustRegister(n.outbox.Collectors()...)
+	keys, err := keystore.Open(n.path("keys"))
+	if err != nil {
+		return err
+	}
+	n.intake = &intake.Intake{Node: n.cfg.Node, Ledger: n.records, Keys: keys, Vault: n.vault, Clock: time.Now}
+	return n.openSubmit()
+}
+
+func (n *Node) openAPI() error {
+	secret, err := n.vault.Secret(NodeSecret, func() []byte { s := model.NewSalt(); return s[:] })
+	if err != nil {
+		return err
+	}
+	keys, err := auth.OpenKeys(n.path("api-keys.json"), secret)
+	if err != nil {
+		return err
+	}
+	n.api, err = httpapi.New(httpapi.Config{
+		Gate: newGate(keys, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n.records, n.follower.Age}, Log: n.growth,
+		Verifier: n.verifier, Health: health{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
+	})
+	return err
+}
+
+// Version is the program's version as it was built.
+func Version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "devel"
+}
+
+// serve runs the node's loops and listeners until ctx ends, then stops them: listeners first, so that no
+// caller is cut off in the middle, the follower last, so that what is under way is still seen committed.
+func (n *Node) serve(ctx context.Context) error {
+	api, err := net.Listen("tcp", n.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	admin, err := net.Listen("tcp", n.cfg.Admin)
+	if err != nil {
+		return errors.Join(fmt.Errorf("admin: %w", err), api.Close())
+	}
+	server := n.api.NewServer()
+	adminServer := &http.Server{Handler: n.api.Admin(n.metrics), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute}
+	failed := make(chan error, 4)
+	go func() {
+		if n.cfg.TLSCert != "" {
+			server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+			failed <- server.ServeTLS(api, n.path(n.cfg.TLSCert), n.path(n.cfg.TLSKey))
+			return
+		}
+		failed <- server.Serve(api)
+	}()
+	go func() { failed <- adminServer.Serve(admin) }()
+
+	loops, stop := context.WithCancel(context.Background())
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		if err := n.follower.Run(loops); err != nil && loops.Err() == nil {
+			n.log.Error("the follower has stopped; reads go on, writes wait", "error", err)
+		}
+	}()
+	n.submit.Start()
+	go n.found(loops)
+	n.log.Info("node serves", "node", n.cfg.Node, "api", api.Addr().String(), "admin", admin.Addr().String(), "version", Version())
+
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		err = nil
+	}
+	n.log.Info("node stops")
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	n.api.Close()
+	err = errors.Join(err, server.Shutdown(grace), adminServer.Shutdown(grace))
+	err = errors.Join(err, n.submit.Close())
+	stop()
+	<-followed
+	return err
+}
+
+// openRecords opens the stores that can be rebuilt.
+func openRecords(cfg *Config, changed func([]model.RecordID)) (*records.Store, *archive.Archive, error) {
+	s, err := records.Open(cfg.path("records"), records.Options{Changed: changed})
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := openArchive(cfg)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	return s, a, nil
+}
+
+func openArchive(cfg *Config) (*archive.Archive, error) {
+	return archive.Open(cfg.path("archive"), archive.Options{})
+}

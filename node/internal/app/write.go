@@ -1,0 +1,105 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/node/internal/httpapi"
+	"github.com/zhenglian/zhenglian/node/internal/intake"
+	"github.com/zhenglian/zhenglian/node/internal/ledger"
+)
+
+// gate signs callers in and counts their requests.
+type gate struct {
+	keys   *auth.Keys
+	limits *auth.Limits
+}
+
+func (g gate) SignIn(authorization string) (httpapi.Caller, error) {
+	p, err := g.keys.SignIn(authorization)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (g gate) TakeCaller(id string) time.Duration      { return g.limits.Principal(id) }
+func (g gate) TakeAddress(remote string) time.Duration { return g.limits.Address(remote) }
+
+// writing gives the API its way to the ledger.
+type writing struct{ n *Node }
+
+func (w writing) Accept(ctx context.Context, s httpapi.Submission) ([]model.OpID, int, error) {
+	return w.n.intake.Accept(ctx, intake.Caller{Principal: s.Principal, Agency: s.Agency, Person: s.Person}, s.Key, s.Digest, s.Drafts)
+}
+
+// Wait returns outcomes once none is pending or ctx is done.
+func (w writing) Wait(ctx context.Context, ids []model.OpID) ([]model.Outcome, error) {
+	out, err := w.n.submit.Wait(ctx, ids)
+	if err != nil && out == nil {
+		return nil, err
+	}
+	return out, w.presented(out)
+}
+
+// Outcome tells what became of one operation.
+func (w writing) Outcome(_ context.Context, id model.OpID) (model.Outcome, error) {
+	o, ok, err := w.n.submit.Outcome(id)
+	if err != nil {
+		return o, err
+	}
+	if !ok {
+		return o, model.E(model.CodeNotFound, "id")
+	}
+	one := []model.Outcome{o}
+	err = w.presented(one)
+	return one[0], err
+}
+
+// presented adds to a committed licence's outcome what its holder needs to prove it.
+func (w writing) presented(outcomes []model.Outcome) error {
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Kind != model.KindLicence || o.Status == model.Rejected {
+			continue
+		}
+		openings, err := w.n.vault.Openings(o.Operation)
+		if err != nil {
+			return err
+		}
+		if len(openings) > 0 {
+			o.Presentation = model.Presentation(openings)
+		}
+	}
+	return nil
+}
+
+// found submits Init where the ledger has nothing yet. Every node of a new ledger tries; the first one's
+// stands, and the others are refused, which is as good.
+func (n *Node) found(ctx context.Context) {
+	for ctx.Err() == nil {
+		if n.records.Position() > 0 || n.follower.Finding() != nil {
+			return
+		}
+		if n.follower.Age() < time.Minute {
+			_, _, envelope, err := n.client.Propose(ctx, model.FunctionInit, [][]byte{n.genesis})
+			if err == nil {
+				err = n.client.Submit(ctx, envelope)
+			}
+			var le *ledger.Error
+			if errors.As(err, &le) && le.Kind == ledger.Refused {
+				n.log.Info("the ledger is initialised by another node", "code", le.Code)
+			} else if err != nil {
+				n.log.Warn("the ledger could not be initialised yet", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
