@@ -1,0 +1,187 @@
+package submit
+
+import (
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// aboutLedger are the codes of a failed proposal that say nothing of its operations.
+var aboutLedger = map[model.Code]Reason{
+	model.CodeLedgerUnavailable: ReasonLedger,
+	model.CodeOutcomeUnknown:    ReasonLedger,
+	model.CodeTimeSkew:          ReasonClock,
+	model.CodeNotInitialised:    ReasonContract,
+	model.CodeLevelUnsupported:  ReasonContract,
+}
+
+// proposalFailed deals with a proposal that failed as a whole: the ledger's trouble is waited out; an
+// operation's is isolated by halving, and once alone it is judged.
+func (s *Submitter) proposalFailed(items []*item, err error) {
+	code := codeOf(err)
+	if reason, ok := aboutLedger[code]; ok || s.ctx.Err() != nil {
+		s.mu.Lock()
+		s.fail(reason, err)
+		s.back(items)
+		s.mu.Unlock()
+		return
+	}
+	s.well()
+	if len(items) > 1 {
+		s.metrics.bisected.Inc()
+		s.mu.Lock()
+		for _, it := range items {
+			it.limit = max(1, len(items)/2)
+		}
+		s.back(items)
+		s.mu.Unlock()
+		return
+	}
+	s.refused(items, []model.Refusal{{Index: 0, Code: code, Field: model.AsError(err).Field}})
+}
+
+// refused judges each refusal of a proposal and returns the items that were not refused. A refused item is
+// settled, when this node's own records agree, or waits: the endorser may lag.
+func (s *Submitter) refused(items []*item, refusals []model.Refusal) []*item {
+	var final []model.Outcome
+	var gone, wait []*item
+	left := make([]*item, 0, len(items))
+	next := 0
+	for i, it := range items {
+		if next == len(refusals) || refusals[next].Index != i {
+			left = append(left, it)
+			continue
+		}
+		problem, agreed := s.judge(it, refusals[next], gone)
+		next++
+		if agreed {
+			out := it.outcome
+			out.Status, out.Problem = model.Rejected, problem
+			final, gone = append(final, out), append(gone, it)
+		} else {
+			wait = append(wait, it)
+		}
+	}
+	if len(final) > 0 {
+		if err := s.outbox.Refuse(final); err != nil {
+			s.note(ReasonOutbox, err)
+			wait = append(wait, gone...)
+			final, gone = nil, nil
+		}
+	}
+	committed := s.committed(wait)
+	s.mu.Lock()
+	ids := make([]model.OpID, len(gone))
+	for i, it := range gone {
+		ids[i] = it.id
+		s.settle(it, final[i])
+	}
+	for _, it := range wait {
+		it.attempts++
+		it.after = time.Now().Add(s.backoff(it.attempts))
+	}
+	s.back(wait)
+	s.mu.Unlock()
+	if len(ids) > 0 {
+		s.metrics.refused.Add(float64(len(ids)))
+		s.cfg.Settled(ids)
+	}
+	s.tell(committed)
+	return left
+}
+
+// judge asks whether this node's own records agree with a refusal. It is not final while an earlier
+// operation on the record is on its way, nor when the operation is committed: then the refusal is the
+// version rule at work.
+func (s *Submitter) judge(it *item, r model.Refusal, gone []*item) (*model.Problem, bool) {
+	if _, ok, err := s.records.Receipt(it.id); ok || err != nil {
+		return nil, false
+	}
+	if s.preceded(it, gone) {
+		return nil, false
+	}
+	op, err := model.DecodeOperation(it.raw)
+	if err != nil {
+		return nil, false
+	}
+	err = s.records.Judge(op)
+	if err == nil {
+		s.note(ReasonDisagree, model.E(r.Code, r.Field))
+		return nil, false
+	}
+	switch model.AsError(err).Kind() {
+	case model.Internal, model.Unavailable, model.Unknown:
+		return nil, false // no judgement
+	}
+	return model.E(r.Code, r.Field).Problem(), true
+}
+
+// preceded reports whether an operation on the same record that makes an earlier version still waits.
+func (s *Submitter) preceded(it *item, gone []*item) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	others := s.onRecord[it.record] - 1
+	for _, g := range gone {
+		if g.record == it.record {
+			others--
+		}
+	}
+	if others <= 0 {
+		return false
+	}
+	refused := map[*item]bool{}
+	for _, g := range gone {
+		refused[g] = true
+	}
+	for _, other := range s.items {
+		if other.record == it.record && other.version < it.version && !refused[other] {
+			return true
+		}
+	}
+	return false
+}
+
+// committed settles the items whose receipts the records hold and returns their ids.
+func (s *Submitter) committed(items []*item) []model.OpID {
+	var ids []model.OpID
+	for _, it := range items {
+		receipt, ok, err := s.records.Receipt(it.id)
+		if err != nil || !ok {
+			if err != nil {
+				s.cfg.Logger.Error("records could not be read", "cause", err)
+			}
+			continue
+		}
+		s.mu.Lock()
+		out := it.outcome
+		out.Status, out.Receipt = model.Committed, &receipt
+		s.settle(it, out)
+		s.mu.Unlock()
+		ids = append(ids, it.id)
+	}
+	return ids
+}
+
+// tell follows up on committed.
+func (s *Submitter) tell(ids []model.OpID) {
+	if len(ids) > 0 {
+		s.forget(ids)
+		s.cfg.Settled(ids)
+	}
+}
+
+// settle ends an item; mu is held.
+func (s *Submitter) settle(it *item, out model.Outcome) {
+	if it.settled {
+		return
+	}
+	it.settled, it.outcome = true, out
+	if it.queued {
+		s.queue.remove(it)
+	}
+	delete(s.items, it.id)
+	if s.onRecord[it.record]--; s.onRecord[it.record] == 0 {
+		delete(s.onRecord, it.record)
+	}
+	it.wakeWaiters()
+}
