@@ -1,0 +1,184 @@
+package records
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/syndtr/goleveldb/leveldb/opt"
+	"github.com/syndtr/goleveldb/leveldb/util"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// Check reads all of a snapshot and holds every part against the others: the log's positions run without
+// a gap, each leaf's hash follows from its operation and the leaf before, every record stands as its latest
+// leaf says, and the ways to find records lead to them. It does not know what the ledger holds: rebuilding
+// from the archive and comparing Digest does.
+func (s *Store) Check(ctx context.Context) error {
+	snap := s.Snapshot()
+	defer snap.Release()
+	c := checking{ctx: ctx, s: snap, latest: map[string]uint64{}}
+	for _, step := range []struct {
+		prefix string
+		fn     func(key, value []byte) error
+	}{
+		{spaceLog, c.log}, {spaceRecord, c.record}, {spaceOperation, c.operation}, {spaceIdentifier, c.claims},
+		{spaceNumber, c.claims}, {spaceDigest, c.claims}, {spaceKey, c.windows}, {spaceAgency, c.serial},
+	} {
+		if err := c.each(step.prefix, step.fn); err != nil {
+			return err
+		}
+	}
+	if c.leaves != snap.Position() || c.operations != c.leaves || c.records != len(c.latest) {
+		return fmt.Errorf("%w: %d leaves, %d operations, %d of %d records at position %d",
+			ErrDamaged, c.leaves, c.operations, c.records, len(c.latest), snap.Position())
+	}
+	return nil
+}
+
+type checking struct {
+	ctx        context.Context
+	s          *Snapshot
+	latest     map[string]uint64 // position of each record's latest leaf, by record key
+	leaves     uint64
+	operations uint64
+	records    int
+}
+
+func (c *checking) each(prefix string, fn func(key, value []byte) error) error {
+	it := c.s.epoch.db.NewIterator(util.BytesPrefix([]byte(prefix)), &opt.ReadOptions{DontFillCache: true, Strict: opt.StrictAll})
+	defer it.Release()
+	for it.Next() {
+		if err := c.ctx.Err(); err != nil {
+			return err
+		}
+		if err := fn(it.Key(), it.Value()); err != nil {
+			return fmt.Errorf("key %q: %w", it.Key(), err)
+		}
+	}
+	return it.Error()
+}
+
+func (c *checking) log(key, value []byte) error {
+	position := beGet(key[len(spaceLog):])
+	e, err := decodeEntry(value)
+	if err != nil {
+		return err
+	}
+	op, err := e.operation()
+	if err != nil {
+		return err
+	}
+	l := model.Leaf{
+		Operation: model.DigestOf(e.raw), Kind: op.Kind, ID: op.Record, Version: op.Version, State: e.state, Record: e.record,
+	}
+	id := string(recordKey(op.Kind, op.Record))
+	last, known := c.latest[id]
+	if known {
+		before, err := c.s.entry(last)
+		if err != nil {
+			return err
+		}
+		l.Previous = before.leaf
+	}
+	if position != c.leaves || known != (e.previous > 0) || (known && e.previous-1 != last) || l.Hash() != e.leaf {
+		return fmt.Errorf("%w: leaf %d", ErrDamaged, position)
+	}
+	c.latest[id] = position
+	c.leaves++
+	return nil
+}
+
+func (c *checking) record(key, value []byte) error {
+	r, err := decodeRecord(value)
+	if err != nil {
+		return err
+	}
+	kind, id, _ := bytes.Cut(key[len(spaceRecord):], []byte("/"))
+	position, known := c.latest[string(key)]
+	if !known || position != r.position {
+		return ErrDamaged
+	}
+	e, err := c.s.entry(position)
+	if err != nil {
+		return err
+	}
+	public, err := c.s.value(&r)
+	if err != nil {
+		return err
+	}
+	if e.leaf != r.leaf || e.record != r.digest || e.state != r.header.State || model.DigestOf(public) != r.header.Value ||
+		model.RecordDigest(model.Kind(kind), model.RecordID(id), r.header) != r.digest {
+		return ErrDamaged
+	}
+	c.records++
+	if model.Kind(kind) != model.KindLicence {
+		return nil
+	}
+	names := [][]byte{identifierKey(r.identifier), numberKey(r.number)}
+	if len(r.files) > 0 {
+		names = append(names, digestKey(r.files[:32]), digestKey(r.files[32:]))
+	}
+	for _, name := range names {
+		x, err := c.s.claims(name)
+		if err != nil {
+			return err
+		}
+		found := x.overflow
+		for _, n := range x.list {
+			found = found || (n.id == model.RecordID(id) && n.holds != r.header.State.Ended())
+		}
+		if !found {
+			return fmt.Errorf("%w: no claim on %q", ErrDamaged, name)
+		}
+	}
+	return nil
+}
+
+func (c *checking) operation(key, value []byte) error {
+	e, ok, err := c.s.Entry(beGet(value))
+	if err != nil {
+		return err
+	}
+	if !ok || hex.EncodeToString(key[len(spaceOperation):]) != e.Operation.ID.String() {
+		return ErrDamaged
+	}
+	c.operations++
+	return nil
+}
+
+func (c *checking) claims(_, value []byte) error {
+	x, err := decodeClaims(value)
+	if err != nil {
+		return err
+	}
+	for _, n := range x.list {
+		if _, known := c.latest[string(recordKey(model.KindLicence, n.id))]; !known {
+			return fmt.Errorf("%w: claimed by %s, which does not exist", ErrDamaged, n.id)
+		}
+	}
+	return nil
+}
+
+func (c *checking) windows(_, value []byte) error {
+	ws, err := decodeWindows(value)
+	for i := 1; i < len(ws); i++ {
+		if ws[i].from < ws[i-1].until {
+			return ErrDamaged
+		}
+	}
+	return err
+}
+
+func (c *checking) serial(key, value []byte) error {
+	if len(value) != 8 || beGet(value) == 0 {
+		return ErrDamaged
+	}
+	_, _, ok := bytes.Cut(key[len(spaceAgency):], []byte("/"))
+	if !ok {
+		return ErrDamaged
+	}
+	return nil
+}

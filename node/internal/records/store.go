@@ -1,0 +1,251 @@
+// Package records is what a node knows: every record as it stands, every leaf of the log with its
+// operation, and the ways to find them, in one goleveldb database. The follower writes it, block by block,
+// and everything that answers reads it; nothing in it is decided here.
+//
+// The content is a function of the blocks applied, byte for byte: however the blocks were grouped, on
+// whichever machine, Digest is the same. It can be thrown away and rebuilt from the archive.
+//
+// Readers never wait for the writer. Each answer comes from one Snapshot, the state after some block, and
+// says which. docs/spec/records.md has the formats.
+package records
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+
+	"github.com/syndtr/goleveldb/leveldb"
+	lerrors "github.com/syndtr/goleveldb/leveldb/errors"
+	"github.com/syndtr/goleveldb/leveldb/filter"
+	"github.com/syndtr/goleveldb/leveldb/opt"
+	"github.com/syndtr/goleveldb/leveldb/storage"
+	"github.com/syndtr/goleveldb/leveldb/util"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// Errors of Open, for errors.Is.
+var (
+	ErrInUse  = errors.New("records: the folder is in use by another process")
+	ErrFormat = errors.New("records: the folder was written in another format; rebuild the records from the archive")
+)
+
+// Options of a store; the zero value is good.
+type Options struct {
+	CacheBytes  int // of the database's block cache: 32 MiB
+	BufferBytes int // of its write buffer: 32 MiB
+	// Changed is told which licences read differently, before any reader can see it: by a new leaf of
+	// their own, or because another record claims a name of theirs. It is called by the writer's goroutine.
+	Changed func(licences []model.RecordID)
+}
+
+// Store is the node's records. Reads are safe for concurrent use.
+type Store struct {
+	db      *leveldb.DB
+	options Options
+	writer  *Writer
+
+	mu      sync.Mutex
+	now     *epoch                 // guarded by mu; what readers see
+	entries map[string]cachedEntry // guarded by mu; decoded registry records by record key
+	grown   chan struct{}          // guarded by mu; closed when there are new leaves
+	closed  bool                   // guarded by mu
+}
+
+// epoch is the store after a Commit. The last one to let go of it releases the database's snapshot.
+type epoch struct {
+	cursor
+	db   *leveldb.Snapshot
+	refs int // guarded by Store.mu; the store itself holds one while the epoch is current
+}
+
+// Open opens the store in dir, or makes an empty one.
+func Open(dir string, o Options) (*Store, error) {
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 32 << 20
+	}
+	if o.BufferBytes <= 0 {
+		o.BufferBytes = 32 << 20
+	}
+	db, err := leveldb.OpenFile(dir, &opt.Options{
+		BlockCacheCapacity: o.CacheBytes,
+		WriteBuffer:        o.BufferBytes,
+		Filter:             filter.NewBloomFilter(10),
+		// The log is by far the largest part and only grows at its end: large tables and a large first
+		// level keep it from being written again and again.
+		CompactionTableSize: 8 << 20,
+		CompactionTotalSize: 256 << 20,
+		BlockSize:           8 << 10,
+	})
+	switch {
+	case errors.Is(err, storage.ErrLocked), errors.Is(err, syscall.EAGAIN):
+		return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
+	case lerrors.IsCorrupted(err):
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	case err != nil:
+		return nil, err
+	}
+	s := &Store{db: db, options: o, entries: map[string]cachedEntry{}, grown: make(chan struct{})}
+	if err := s.begin(); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) begin() error {
+	b, err := absent(s.db.Get([]byte(spaceFormat), nil))
+	if err != nil {
+		return err
+	}
+	raw, err := absent(s.db.Get([]byte(spaceCursor), nil))
+	if err != nil {
+		return err
+	}
+	switch {
+	case b == nil && raw == nil:
+		if err := s.db.Put([]byte(spaceFormat), []byte{formatVersion}, nil); err != nil {
+			return err
+		}
+	case len(b) != 1 || b[0] != formatVersion:
+		return ErrFormat
+	}
+	at, err := decodeCursor(raw)
+	if err != nil {
+		return err
+	}
+	s.writer = newWriter(s, at)
+	return s.publish(at, nil, nil)
+}
+
+// publish shows readers the database as it now is.
+func (s *Store) publish(at cursor, registry map[string]bool, licences []model.RecordID) error {
+	snap, err := s.db.GetSnapshot()
+	if err != nil {
+		return err
+	}
+	if s.options.Changed != nil && len(licences) > 0 {
+		s.options.Changed(licences)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		snap.Release()
+		return leveldb.ErrClosed
+	}
+	for k := range registry {
+		delete(s.entries, k)
+	}
+	if s.now != nil && s.now.position < at.position {
+		close(s.grown)
+		s.grown = make(chan struct{})
+	}
+	s.release(s.now)
+	s.now = &epoch{cursor: at, db: snap, refs: 1}
+	return nil
+}
+
+// release lets go of an epoch. The caller holds mu.
+func (s *Store) release(e *epoch) {
+	if e == nil {
+		return
+	}
+	if e.refs--; e.refs == 0 {
+		e.db.Release()
+	}
+}
+
+func (s *Store) cursor() cursor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.cursor
+}
+
+// Height is the number of blocks applied.
+func (s *Store) Height() uint64 { return s.cursor().height }
+
+// Position is the number of leaves applied, which is the position of the next.
+func (s *Store) Position() uint64 { return s.cursor().position }
+
+// Grown is the number of leaves applied and a channel that is closed once there are more.
+func (s *Store) Grown() (position uint64, more <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.position, s.grown
+}
+
+// BlockHash is the hash of the last applied block's header.
+func (s *Store) BlockHash() model.Digest { return s.cursor().hash }
+
+// LedgerTime is the largest timestamp of a valid transaction so far.
+func (s *Store) LedgerTime() model.Time { return s.cursor().at }
+
+// Close ends all reading and writing. Snapshots still held read errors from then on.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.release(s.now)
+	s.mu.Unlock()
+	return s.db.Close()
+}
+
+// Digest is SHA-256 over every key and value in order, each after its length as a uvarint, and the height
+// that it is of. Two stores that applied the same blocks have the same digest.
+func (s *Store) Digest() (model.Digest, uint64, error) {
+	snap := s.Snapshot()
+	defer snap.Release()
+	h := sha256.New()
+	it := snap.epoch.db.NewIterator(nil, &opt.ReadOptions{DontFillCache: true, Strict: opt.StrictAll})
+	defer it.Release()
+	var size []byte
+	for it.Next() {
+		for _, b := range [][]byte{it.Key(), it.Value()} {
+			size = binary.AppendUvarint(size[:0], uint64(len(b)))
+			h.Write(size)
+			h.Write(b)
+		}
+	}
+	return model.Digest(h.Sum(nil)), snap.Height(), it.Error()
+}
+
+func (w *Writer) keyIDs(agency model.AgencyID) ([]string, error) {
+	prefix := keyPrefix(agency)
+	var out []string
+	seen := map[string]bool{}
+	it := w.s.db.NewIterator(util.BytesPrefix(prefix), nil)
+	defer it.Release()
+	for it.Next() {
+		id := string(it.Key()[len(prefix):])
+		seen[id] = true
+		out = append(out, id)
+	}
+	for k := range w.pending {
+		if len(k) > len(prefix) && k[:len(prefix)] == string(prefix) && !seen[k[len(prefix):]] {
+			out = append(out, k[len(prefix):])
+		}
+	}
+	return out, it.Error()
+}
+
+func absent(b []byte, err error) ([]byte, error) {
+	if errors.Is(err, leveldb.ErrNotFound) {
+		return nil, nil
+	}
+	return b, err
+}
+
+func bePut(b []byte, v uint64) { binary.BigEndian.PutUint64(b, v) }
+
+func beGet(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}

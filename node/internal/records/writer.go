@@ -1,0 +1,320 @@
+package records
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/syndtr/goleveldb/leveldb"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// Writer gathers blocks that the follower has verified and applies them in one batch. It sees what it has
+// gathered; readers see it after Commit. A Store has one Writer, used by one goroutine at a time.
+//
+// After an error the gathered blocks are of no use: Reset, and begin again from Cursor.
+type Writer struct {
+	s       *Store
+	batch   *leveldb.Batch
+	pending map[string][]byte // what the batch holds under keys that are read again while gathering
+	next    cursor
+	changed map[string]bool // registry records, by record key
+	touched []model.RecordID
+	err     error
+}
+
+// Writer is the store's one writer.
+func (s *Store) Writer() *Writer { return s.writer }
+
+func newWriter(s *Store, at cursor) *Writer {
+	w := &Writer{s: s, batch: new(leveldb.Batch), next: at}
+	w.clear()
+	return w
+}
+
+func (w *Writer) clear() {
+	w.batch.Reset()
+	w.pending = map[string][]byte{}
+	w.changed = map[string]bool{}
+	w.touched = nil
+	w.err = nil
+}
+
+// Reset forgets what was gathered since the last Commit.
+func (w *Writer) Reset() {
+	w.clear()
+	w.next = w.s.cursor()
+}
+
+// Cursor says how far the store has come, gathered blocks included: blocks, the hash of the last one's
+// header, leaves, ledger time.
+func (w *Writer) Cursor() (height uint64, hash model.Digest, position uint64, at model.Time) {
+	return w.next.height, w.next.hash, w.next.position, w.next.at
+}
+
+func (w *Writer) read(key []byte) ([]byte, error) {
+	if v, ok := w.pending[string(key)]; ok {
+		return v, nil
+	}
+	return absent(w.s.db.Get(key, nil))
+}
+
+// put writes a value that may be read again before Commit. Neither slice is changed afterwards.
+func (w *Writer) put(key, value []byte) {
+	w.batch.Put(key, value)
+	w.pending[string(key)] = value
+}
+
+// Get reads the mirror of the contract's state, nil for an absent key.
+func (w *Writer) Get(key string) ([]byte, error) { return w.read(stateKey(key)) }
+
+// Last is the hash and position of a record's latest leaf.
+func (w *Writer) Last(kind model.Kind, id model.RecordID) (leaf model.Digest, position uint64, ok bool, err error) {
+	b, err := w.read(recordKey(kind, id))
+	if err != nil || b == nil {
+		return model.Digest{}, 0, false, err
+	}
+	r, err := decodeRecord(b)
+	return r.leaf, r.position, err == nil, err
+}
+
+// Block begins a block: its number, its header's hash, the ledger time after it, and what its valid
+// transactions wrote to the contract's state. Its leaves follow.
+func (w *Writer) Block(number uint64, hash model.Digest, at model.Time, writes []model.StateWrite) error {
+	if w.err == nil && number != w.next.height {
+		w.err = fmt.Errorf("records: block %d cannot follow height %d", number, w.next.height)
+	}
+	if w.err != nil {
+		return w.err
+	}
+	w.next.height, w.next.hash, w.next.at = number+1, hash, at
+	for _, x := range writes {
+		w.put(stateKey(x.Key), x.Value)
+	}
+	return nil
+}
+
+// Leaf adds the next leaf of the block begun last: what was applied, the leaf, its receipt, and the
+// organisation that created the transaction.
+func (w *Writer) Leaf(a *model.Applied, leaf *model.Leaf, r *model.Receipt, msp model.MSPID) error {
+	if w.err == nil {
+		w.err = w.leaf(a, leaf, r, msp)
+	}
+	return w.err
+}
+
+func (w *Writer) leaf(a *model.Applied, leaf *model.Leaf, r *model.Receipt, msp model.MSPID) error {
+	if r.Position != w.next.position {
+		return fmt.Errorf("records: leaf %d cannot stand at position %d", r.Position, w.next.position)
+	}
+	key := recordKey(a.Op.Kind, a.Op.Record)
+	e := entry{block: r.Block, msp: msp, state: leaf.State, late: r.Late, leaf: r.Leaf, record: leaf.Record, raw: a.Raw}
+	if n, err := hex.Decode(e.tx[:], []byte(r.Tx)); err != nil || n != len(e.tx) {
+		return fmt.Errorf("records: transaction id %q", r.Tx)
+	}
+	var old record
+	if a.Op.Version > 1 {
+		b, err := w.read(key)
+		if err != nil {
+			return err
+		}
+		if old, err = decodeRecord(b); err != nil {
+			return err
+		}
+		e.previous = old.position + 1
+	}
+	now := old
+	now.header, now.position, now.leaf, now.digest = a.Effect.Header, r.Position, r.Leaf, leaf.Record
+	if v := a.Effect.Value; v != nil {
+		if i := bytes.Index(a.Raw, v); i >= 0 {
+			now.inline, now.at = nil, span{r.Position, uint64(i), uint64(len(v))}
+		} else {
+			now.inline = v
+		}
+	}
+	if a.Op.Kind == model.KindLicence {
+		if err := w.licence(a, &old, &now); err != nil {
+			return err
+		}
+	} else {
+		w.changed[string(key)] = true
+	}
+	if a.Op.Kind == model.KindAgency {
+		if err := w.keys(a, r.Position); err != nil {
+			return err
+		}
+	}
+	if a.Op.Version == 1 {
+		if err := w.serial(a.Op.Kind, a.Op.Record); err != nil {
+			return err
+		}
+	}
+	w.put(key, now.encode())
+	w.batch.Put(logKey(r.Position), e.encode())
+	var at [8]byte
+	bePut(at[:], r.Position)
+	w.batch.Put(operationKey(a.Op.ID), at[:])
+	w.next.position++
+	return nil
+}
+
+// licence keeps the claims on natural names.
+func (w *Writer) licence(a *model.Applied, old, now *record) error {
+	var v *model.Licence
+	switch b := a.Body.(type) {
+	case *model.IssueBody:
+		v = &b.Value
+	case *model.AmendBody:
+		v = &b.Value
+	}
+	if v != nil {
+		now.identifier, now.number, now.files = string(v.Identifier), numberClaim(v.Type, v.Number), nil
+		if f := v.File; f != nil {
+			now.files = append(append(make([]byte, 0, 64), f.SHA256[:]...), f.SM3[:]...)
+		}
+	}
+	id := a.Op.Record
+	w.touched = append(w.touched, id)
+	if ended := now.header.State.Ended(); ended || (v != nil && old.header.Exists()) {
+		if err := w.claim(old, id, false); err != nil {
+			return err
+		}
+		if ended {
+			return nil
+		}
+	} else if v == nil {
+		return nil
+	}
+	return w.claim(now, id, true)
+}
+
+func (w *Writer) claim(r *record, id model.RecordID, holds bool) error {
+	keys := [4][]byte{identifierKey(r.identifier), numberKey(r.number)}
+	if len(r.files) == 64 {
+		keys[2], keys[3] = digestKey(r.files[:32]), digestKey(r.files[32:])
+	}
+	for _, key := range keys {
+		if key == nil {
+			continue
+		}
+		b, err := w.read(key)
+		if err != nil {
+			return err
+		}
+		c, err := decodeClaims(b)
+		if err != nil {
+			return err
+		}
+		if !c.set(id, holds) {
+			continue
+		}
+		for _, x := range c.list {
+			if x.id != id {
+				w.touched = append(w.touched, x.id)
+			}
+		}
+		w.put(key, c.encode())
+	}
+	return nil
+}
+
+// keys keeps the windows of an agency's keys.
+func (w *Writer) keys(a *model.Applied, at uint64) error {
+	agency := model.AgencyID(a.Op.Record)
+	listed := map[string]bool{}
+	if a.Effect.Header.State == model.Active {
+		if a.Effect.Value == nil {
+			return nil
+		}
+		entry, err := model.DecodeEntry(model.KindAgency, a.Op.Record, a.Effect.Value)
+		if err != nil {
+			return err
+		}
+		keys := entry.(*model.Agency).Keys
+		for i := range keys {
+			k := &keys[i]
+			if k.Retired {
+				continue
+			}
+			listed[k.ID] = true
+			if err := w.window(keyKey(agency, k.ID), func(ws []window) ([]window, bool) { return list(ws, k, at) }); err != nil {
+				return err
+			}
+		}
+	}
+	// What is no longer listed as active is retired: by rotation, by k approvals, or with the agency.
+	known, err := w.keyIDs(agency)
+	if err != nil {
+		return err
+	}
+	for _, id := range known {
+		if listed[id] {
+			continue
+		}
+		if err := w.window(keyKey(agency, id), func(ws []window) ([]window, bool) { return ws, retire(ws, at) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Writer) window(key []byte, change func([]window) ([]window, bool)) error {
+	b, err := w.read(key)
+	if err != nil {
+		return err
+	}
+	ws, err := decodeWindows(b)
+	if err != nil {
+		return err
+	}
+	ws, changed := change(ws)
+	if changed {
+		w.put(key, encodeWindows(ws))
+	}
+	return nil
+}
+
+// serial keeps the greatest serial of each agency and kind.
+func (w *Writer) serial(kind model.Kind, id model.RecordID) error {
+	agency, n, ok := id.Serial()
+	if !ok {
+		return nil
+	}
+	key := serialKey(kind, agency)
+	b, err := w.read(key)
+	if err != nil {
+		return err
+	}
+	if b != nil && beGet(b) >= n {
+		return nil
+	}
+	v := make([]byte, 8)
+	bePut(v, n)
+	w.put(key, v)
+	return nil
+}
+
+// Commit applies what was gathered, and then shows it to readers.
+//
+// The crash argument: everything since the last Commit, the cursor included, is one batch of the database,
+// which its journal holds whole or not at all. The batch is not synced: after a power cut the store is as
+// it was after some earlier Commit, says so by its cursor, and the follower applies the missing blocks
+// again from the archive or the ledger. What a reader was told meanwhile was on the ledger and still is.
+func (w *Writer) Commit() error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.next.height == w.s.cursor().height {
+		return nil
+	}
+	w.batch.Put([]byte(spaceCursor), w.next.encode())
+	if err := w.s.db.Write(w.batch, nil); err != nil {
+		w.err = err
+		return err
+	}
+	err := w.s.publish(w.next, w.changed, w.touched)
+	w.clear()
+	w.err = err
+	return err
+}
