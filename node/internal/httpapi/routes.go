@@ -1,0 +1,76 @@
+package httpapi
+
+// Limits of a request's body. A larger one is answered 413 before it is read.
+const (
+	limitOperations = 8 << 20
+	limitQueries    = 2 << 20
+	limitSmall      = 256 << 10
+)
+
+// route is one row of the API: what it is called, who may use it, how much it reads.
+type route struct {
+	method, path string
+	id           string // operationId
+	summary, zh  string
+	tag          string
+	open         bool   // without sign-in
+	action       string // what the caller must be allowed; "" where the handler decides by the body
+	limit        int    // of the body, 0 for none
+	hidden       bool   // not part of the documented API
+}
+
+// pattern is the route's pattern on the mux, and its name in metrics.
+func (r *route) pattern() string {
+	if r.method == "" {
+		return r.path
+	}
+	return r.method + " " + r.path
+}
+
+// The table of routes. A route that does not stand here cannot be registered, and what it does not declare
+// open needs sign-in.
+var routes = []*route{
+	routePage, routeHealthz, routeReadyz, routeOpenAPI, routePublicVerify,
+	routeSubmit, routeOutcome,
+	routeVerify, routeRecord, routeHistory, routeEvents,
+	routeIssue, routeLicence, routeLicenceAct,
+	routeRegistryList, routeRegistryEntry, routePropose, routeApprove, routeEnact, routeClose,
+	routeDelegate, routeEndDelegation, routeHostParty, routeReleaseParty, routeRotateKey, routeEndpoint,
+	routeElsewhere,
+}
+
+var (
+	routePage         = &route{method: "GET", path: "/{$}", id: "page", tag: "open", open: true, hidden: true}
+	routeHealthz      = &route{method: "GET", path: "/healthz", id: "healthz", tag: "open", open: true, summary: "Whether the process lives", zh: "进程是否存活"}
+	routeReadyz       = &route{method: "GET", path: "/readyz", id: "readyz", tag: "open", open: true, summary: "Whether the node is ready, in one word", zh: "节点是否就绪"}
+	routeOpenAPI      = &route{method: "GET", path: "/openapi.json", id: "openapi", tag: "open", open: true, hidden: true}
+	routePublicVerify = &route{method: "POST", path: "/public/verify", id: "public-verify", tag: "open", open: true, limit: 4 << 10, summary: "Verify one licence by what is printed on it, without sign-in", zh: "公众核验"}
+
+	routeSubmit  = &route{method: "POST", path: "/v1/operations", id: "submit", tag: "operations", limit: limitOperations, summary: "Send one operation or an array of them", zh: "提交操作"}
+	routeOutcome = &route{method: "GET", path: "/v1/operations/{id}", id: "outcome", tag: "operations", action: ActionReadOperation, summary: "What became of an operation", zh: "查询操作结果"}
+
+	routeVerify  = &route{method: "POST", path: "/v1/verify", id: "verify", tag: "verify", action: ActionVerify, limit: limitQueries, summary: "Verdicts on one licence or an array of them", zh: "核验"}
+	routeRecord  = &route{method: "GET", path: "/v1/records/{kind}/{id}", id: "record", tag: "records", action: ActionReadRecord, summary: "A record as it stands", zh: "查询记录"}
+	routeHistory = &route{method: "GET", path: "/v1/records/{kind}/{id}/history", id: "history", tag: "records", action: ActionReadRecord, summary: "A record's versions: who did what", zh: "查询历史"}
+	routeEvents  = &route{method: "GET", path: "/v1/events", id: "events", tag: "records", action: ActionReadEvents, summary: "All operations as server-sent events", zh: "事件流"}
+
+	routeIssue      = &route{method: "POST", path: "/v1/licences", id: "issue", tag: "licences", action: "licence.issue", limit: limitSmall, summary: "Issue a licence", zh: "签发证照"}
+	routeLicence    = &route{method: "GET", path: "/v1/licences/{id}", id: "licence", tag: "licences", action: ActionReadRecord, summary: "A licence as it stands", zh: "查询证照"}
+	routeLicenceAct = &route{method: "POST", path: "/v1/licences/{id}/{act}", id: "licence-act", tag: "licences", limit: limitSmall, summary: "Amend, suspend, resume, end … a licence", zh: "证照变更与终止"}
+
+	routeRegistryList  = &route{method: "GET", path: "/v1/registry/{kind}", id: "registry-list", tag: "registry", action: ActionReadRegistry, summary: "Entries of the registry", zh: "登记簿列表"}
+	routeRegistryEntry = &route{method: "GET", path: "/v1/registry/{kind}/{id}", id: "registry-entry", tag: "registry", action: ActionReadRegistry, summary: "An entry of the registry", zh: "登记簿条目"}
+	routePropose       = &route{method: "POST", path: "/v1/registry/proposals", id: "propose", tag: "registry", action: "registry.propose", limit: limitSmall, summary: "Propose a change of the registry", zh: "提出登记事项"}
+	routeApprove       = &route{method: "POST", path: "/v1/registry/proposals/{id}/approve", id: "approve", tag: "registry", action: "registry.approve", limit: limitSmall, summary: "Approve a proposal", zh: "同意提案"}
+	routeEnact         = &route{method: "POST", path: "/v1/registry/proposals/{id}/enact", id: "enact", tag: "registry", limit: limitSmall, summary: "Carry out an approved proposal", zh: "执行提案"}
+	routeClose         = &route{method: "POST", path: "/v1/registry/proposals/{id}/close", id: "close", tag: "registry", action: "registry.close", limit: limitSmall, summary: "Withdraw a proposal", zh: "撤回提案"}
+	routeDelegate      = &route{method: "POST", path: "/v1/registry/delegations", id: "delegate", tag: "registry", action: "registry.delegate", limit: limitSmall, summary: "Delegate issuing", zh: "委托发证"}
+	routeEndDelegation = &route{method: "POST", path: "/v1/registry/delegations/{id}/end", id: "end-delegation", tag: "registry", action: "registry.end-delegation", limit: limitSmall, summary: "End a delegation", zh: "终止委托"}
+	routeHostParty     = &route{method: "POST", path: "/v1/registry/parties", id: "host-party", tag: "registry", action: "registry.host-party", limit: limitSmall, summary: "Register a hosted party", zh: "登记托管主体"}
+	routeReleaseParty  = &route{method: "POST", path: "/v1/registry/parties/{id}/release", id: "release-party", tag: "registry", action: "registry.release-party", limit: limitSmall, summary: "Release a hosted party", zh: "解除托管"}
+	routeRotateKey     = &route{method: "POST", path: "/v1/registry/agencies/{id}/keys", id: "rotate-key", tag: "registry", action: "registry.rotate-key", limit: limitSmall, summary: "Change an agency's signing key", zh: "更换签章密钥"}
+	routeEndpoint      = &route{method: "PUT", path: "/v1/registry/agencies/{id}/endpoint", id: "set-endpoint", tag: "registry", action: "registry.set-endpoint", limit: limitSmall, summary: "Change an agency's endpoint", zh: "变更接入地址"}
+
+	// Whatever else is asked for: who is not signed in does not even hear that there is nothing.
+	routeElsewhere = &route{path: "/", id: "elsewhere", tag: "open", hidden: true}
+)

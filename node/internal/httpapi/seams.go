@@ -1,0 +1,96 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/sdk"
+)
+
+// Caller is a signed-in principal. Values are immutable and shared between requests.
+type Caller interface {
+	ID() string
+	Agency() model.AgencyID
+	Person() model.Pseudonym
+	// May says whether the caller's roles include an action: an operation's type, or one of the Action
+	// constants. What it does not know it denies.
+	May(action string) bool
+}
+
+// Actions that are not operations.
+const (
+	ActionReadRecord    = "record.read"
+	ActionReadRegistry  = "registry.read"
+	ActionReadOperation = "operation.read"
+	ActionReadEvents    = "event.read"
+	ActionVerify        = "verify"
+)
+
+// Gate knows callers and counts requests. Safe for concurrent use; every method stays in memory.
+type Gate interface {
+	// SignIn finds the caller of an Authorization header. Its only error is unauthenticated.
+	SignIn(authorization string) (Caller, error)
+	// TakeCaller and TakeAddress count one request of a caller, or of a remote "host:port" on an open route
+	// or after a failed sign-in. Zero: go on. Otherwise: how long to wait.
+	TakeCaller(id string) time.Duration
+	TakeAddress(remote string) time.Duration
+}
+
+// Submission is one request to write.
+type Submission struct {
+	Principal string
+	Agency    model.AgencyID
+	Person    model.Pseudonym
+	Key       string       // Idempotency-Key, "" for none
+	Digest    model.Digest // of route and body: the same key with another digest is a mistake
+	Drafts    []model.Draft
+}
+
+// Intake accepts operations. Safe for concurrent use.
+type Intake interface {
+	// Accept accepts all drafts or none, and returns once they are durable: the ids of their operations, in
+	// order. The same principal, key and digest give the same ids again and write nothing; another digest is
+	// idempotency_mismatch. An error is about draft index where index ≥ 0; nothing was written then.
+	// Accept keeps parts of the drafts; the caller does not touch them again.
+	Accept(ctx context.Context, s Submission) (ids []model.OpID, index int, err error)
+	// Wait returns the operations' outcomes, in order, as soon as none is pending or ctx is done; those
+	// still under way are pending then, which is no error.
+	Wait(ctx context.Context, ids []model.OpID) ([]model.Outcome, error)
+	// Outcome tells what became of one operation: not_found where this node never accepted it nor saw it
+	// on the ledger.
+	Outcome(ctx context.Context, id model.OpID) (model.Outcome, error)
+}
+
+// Records is what this node has applied of the ledger. Each answer is from one consistent state, the one
+// that Reflects tells. Safe for concurrent use; nothing here asks the ledger.
+type Records interface {
+	// View shows a record, not_found if there is none.
+	View(ctx context.Context, kind model.Kind, id model.RecordID) (model.View, sdk.Reflects, error)
+	// History lists a record's versions whose position is greater than after (−1: all), oldest first, at most
+	// limit; not_found if there is no record.
+	History(ctx context.Context, kind model.Kind, id model.RecordID, after int64, limit int) ([]model.HistoryEntry, sdk.Reflects, error)
+	// List lists records of a kind whose id is greater than after, in the order of ids, at most limit.
+	List(ctx context.Context, kind model.Kind, after model.RecordID, limit int) ([]model.View, sdk.Reflects, error)
+}
+
+// Log is the log of all operations in the order of their positions. Safe for concurrent use.
+type Log interface {
+	// Entries lists entries whose position is greater than after (−1: from the first), at most limit. None
+	// is no error: more may come.
+	Entries(ctx context.Context, after int64, limit int) ([]sdk.Event, error)
+	// Head is the position of the newest entry (−1: none) and a channel that is closed once there is a
+	// newer one.
+	Head() (position int64, grown <-chan struct{})
+}
+
+// Verifier gives verdicts, one for each query, in order. A query that cannot be answered has the verdict
+// undetermined; there is no error. Safe for concurrent use.
+type Verifier interface {
+	Verify(ctx context.Context, queries []model.Query) []model.Verdict
+}
+
+// Health tells how the node's parts are. Called for every probe, so it must not block.
+type Health interface {
+	Components() []sdk.Component
+}
