@@ -272,6 +272,8 @@ const (
 	tableFooter  = 48
 	tableMagic   = "\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 	tableTrailer = 5 // compression ‖ checksum, after each block
+
+	maxTableBlock = 256 << 20 // an uncompressed block is at most one entry longer than the block size
 )
 
 // table checks that a live table is there in full length, and with deep set that every byte of it is accounted for:
@@ -353,8 +355,14 @@ func (s *fileScan) tableBlock(file string, b []byte, h handle) ([]byte, bool) {
 	}
 	content := block[:h.length]
 	if block[h.length] == 1 {
-		var err error
-		if content, err = snappy.Decode(nil, content); err != nil {
+		n, err := snappy.DecodedLen(content)
+		if err == nil && n > maxTableBlock {
+			err = errors.New("too long")
+		}
+		if err == nil {
+			content, err = snappy.Decode(nil, content)
+		}
+		if err != nil {
 			s.damaged(file, int(h.offset), "a block cannot be uncompressed")
 			return nil, false
 		}
