@@ -214,11 +214,11 @@ func (f *Follower) Run(ctx context.Context) error {
 
 func (f *Follower) stop(found *Finding) error {
 	found.Time = model.TimeOf(f.cfg.Clock())
-	f.finding.Store(found)
 	f.cfg.Logger.Error("the ledger does not check; following has stopped", "code", found.Code, "block", found.Block, "tx", found.Tx, "finding", found.En)
 	if err := writeFinding(f.cfg.Finding, found); err != nil {
 		f.cfg.Logger.Error("the finding could not be stored", "error", err)
 	}
+	f.finding.Store(found)
 	return found
 }
 
