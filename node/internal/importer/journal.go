@@ -1,0 +1,293 @@
+package importer
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// journalFormat is the first line's mark.
+const journalFormat = "zhenglian import state v1"
+
+// maxJournalLine bounds a line: a batch's rows and their faults.
+const maxJournalLine = 4 << 20
+
+// Journal remembers the fate of rows across runs: JSON lines, the first saying what is being imported,
+// each other what became of some rows. A line is fsynced before its rows count as done, and a torn last
+// line, which is what a crash in the middle of writing leaves, is cut off: its rows are sent again under the
+// same key.
+//
+// Safe for concurrent use.
+type Journal struct {
+	f     *os.File
+	head  journalHead
+	mu    sync.Mutex
+	done  bitmap             // lines whose fate is known; guarded by mu
+	count Counts             // guarded by mu
+	bad   map[int]model.Code // lines that a node has rejected; guarded by mu
+}
+
+type journalHead struct {
+	Format  string       `json:"format"`
+	File    model.Digest `json:"file"`
+	Map     model.Digest `json:"map"`
+	Started model.Time   `json:"started"`
+}
+
+type journalLine struct {
+	Rows     string      `json:"rows"` // "2-501,503"
+	Node     string      `json:"node,omitempty"`
+	Issued   int         `json:"issued,omitempty"`
+	Already  int         `json:"already,omitempty"`
+	Rejected []lineFault `json:"rejected,omitempty"`
+}
+
+type lineFault struct {
+	Line int        `json:"line"`
+	Code model.Code `json:"code"`
+}
+
+// Counts are what became of rows that were sent.
+type Counts struct {
+	Issued   int `json:"issued"`
+	Already  int `json:"already_there"`
+	Rejected int `json:"rejected"` // by a node
+}
+
+// ErrOtherImport is a state file that belongs to another file or map.
+var ErrOtherImport = errors.New("the state file belongs to another import")
+
+// ErrBusy is a state file that another process holds.
+var ErrBusy = errors.New("another process is importing with this state file")
+
+// OpenJournal opens or creates the state file of an import.
+func OpenJournal(path string, file, mapping model.Digest, now model.Time) (*Journal, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{f: f, bad: map[int]model.Code{}}
+	if err := j.open(path, journalHead{journalFormat, file, mapping, now}); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return j, nil
+}
+
+func (j *Journal) open(path string, want journalHead) error {
+	if err := syscall.Flock(int(j.f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return ErrBusy
+	}
+	end, err := j.load()
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := j.f.Truncate(end); err != nil {
+		return err
+	}
+	if _, err := j.f.Seek(end, io.SeekStart); err != nil {
+		return err
+	}
+	if end > 0 {
+		if j.head.File != want.File || j.head.Map != want.Map {
+			return ErrOtherImport
+		}
+		return nil
+	}
+	j.head = want
+	if err := j.write(want); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// load reads all whole lines and returns where they end.
+func (j *Journal) load() (end int64, err error) {
+	r := bufio.NewReaderSize(j.f, maxJournalLine)
+	for first := true; ; first = false {
+		raw, err := r.ReadSlice('\n')
+		if errors.Is(err, io.EOF) {
+			return end, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		if first {
+			if err := decodeLine(raw, &j.head); err != nil || j.head.Format != journalFormat {
+				return 0, errors.New("not a state file of an import")
+			}
+		} else if err := j.replay(raw); err != nil {
+			return 0, fmt.Errorf("damaged at byte %d: %w", end, err)
+		}
+		end += int64(len(raw))
+	}
+}
+
+func decodeLine(raw []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
+func (j *Journal) replay(raw []byte) error {
+	var l journalLine
+	if err := decodeLine(raw, &l); err != nil {
+		return err
+	}
+	rows, err := parseLines(l.Rows)
+	if err != nil {
+		return err
+	}
+	if l.Issued < 0 || l.Already < 0 || l.Issued+l.Already+len(l.Rejected) != len(rows) {
+		return errors.New("the counts do not add up")
+	}
+	for _, f := range l.Rejected {
+		if !slices.Contains(rows, f.Line) {
+			return errors.New("a rejected line is not among the rows")
+		}
+	}
+	j.apply(l, rows)
+	return nil
+}
+
+func (j *Journal) apply(l journalLine, rows []int) {
+	for _, n := range rows {
+		j.done.set(n)
+	}
+	for _, f := range l.Rejected {
+		j.bad[f.Line] = f.Code
+	}
+	j.count.Issued += l.Issued
+	j.count.Already += l.Already
+	j.count.Rejected += len(l.Rejected)
+}
+
+func (j *Journal) write(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := j.f.Write(append(b, '\n')); err != nil {
+		return err
+	}
+	return j.f.Sync()
+}
+
+// settle makes the fate of rows known, durably.
+func (j *Journal) settle(node model.NodeID, rows []int, issued, already int, rejected []lineFault) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	slices.Sort(rows)
+	l := journalLine{Rows: formatLines(rows), Node: string(node), Issued: issued, Already: already, Rejected: rejected}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.write(l); err != nil {
+		return fmt.Errorf("state file: %w", err)
+	}
+	j.apply(l, rows)
+	return nil
+}
+
+// Started is when the import's first run began.
+func (j *Journal) Started() model.Time { return j.head.Started }
+
+// Done reports whether a row's fate is known.
+func (j *Journal) Done(line int) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.done.has(line)
+}
+
+// Counts sums up all runs so far.
+func (j *Journal) Counts() Counts {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.count
+}
+
+// rejected is the code under which a node rejected a row, "" for none.
+func (j *Journal) rejected(line int) model.Code {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.bad[line]
+}
+
+// Close releases the file.
+func (j *Journal) Close() error { return j.f.Close() }
+
+// formatLines writes ascending line numbers as ranges.
+func formatLines(rows []int) string {
+	var b strings.Builder
+	for i := 0; i < len(rows); {
+		k := i
+		for k+1 < len(rows) && rows[k+1] == rows[k]+1 {
+			k++
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.Itoa(rows[i]))
+		if k > i {
+			b.WriteByte('-')
+			b.WriteString(strconv.Itoa(rows[k]))
+		}
+		i = k + 1
+	}
+	return b.String()
+}
+
+func parseLines(s string) ([]int, error) {
+	var rows []int
+	last := 0
+	for part := range strings.SplitSeq(s, ",") {
+		a, b, ranged := strings.Cut(part, "-")
+		from, err := strconv.Atoi(a)
+		if err != nil {
+			return nil, errors.New("rows are not line numbers")
+		}
+		to := from
+		if ranged {
+			if to, err = strconv.Atoi(b); err != nil {
+				return nil, errors.New("rows are not line numbers")
+			}
+		}
+		if from <= last || to < from || to-from >= model.MaxOperations || len(rows) > model.MaxOperations {
+			return nil, errors.New("rows are not ascending line numbers")
+		}
+		for n := from; n <= to; n++ {
+			rows = append(rows, n)
+		}
+		last = to
+	}
+	return rows, nil
+}
+
+// bitmap is a set of line numbers.
+type bitmap struct{ words []uint64 }
+
+func (b *bitmap) set(n int) {
+	for n/64 >= len(b.words) {
+		b.words = append(b.words, make([]uint64, len(b.words)+64)...)
+	}
+	b.words[n/64] |= 1 << (n % 64)
+}
+
+func (b *bitmap) has(n int) bool { return n/64 < len(b.words) && b.words[n/64]&(1<<(n%64)) != 0 }
