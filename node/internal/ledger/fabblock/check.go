@@ -29,14 +29,17 @@ type Block struct {
 	PreviousHash []byte
 	DataHash     []byte
 	Txs          []Tx
-	Channel      *Channel // the new configuration, if the block holds one; else nil
 }
 
 // Check verifies b as the successor of the block with header prev (nil for block 0) and decodes it. The error is an
 // *Error that names the block and the transaction.
 //
 // Transactions that the block marks invalid are decoded as far as they go and are not otherwise judged: they changed
-// nothing.
+// nothing. That a transaction of an earlier block stands in this one again, marked valid, is for the reader to see
+// who knows the earlier ids.
+//
+// Only block 0 may hold a configuration. A later one could bring in other roots for a member, and the orderer's
+// signature alone is no reason to believe it; so it is refused.
 func (c *Channel) Check(prev *common.BlockHeader, b *common.Block) (*Block, error) {
 	h := b.GetHeader()
 	if h == nil {
@@ -60,7 +63,7 @@ func (c *Channel) Check(prev *common.BlockHeader, b *common.Block) (*Block, erro
 	for i, raw := range b.GetData().GetData() {
 		tx := &out.Txs[i]
 		tx.Index, tx.Code = i, peer.TxValidationCode(filter[i])
-		if err := c.checkTx(out, tx, raw, b); err != nil {
+		if err := c.checkTx(out, tx, raw); err != nil {
 			return nil, err
 		}
 	}
@@ -140,7 +143,7 @@ func (c *Channel) checkOrderer(b *common.Block) error {
 	return nil
 }
 
-func (c *Channel) checkTx(out *Block, tx *Tx, raw []byte, b *common.Block) error {
+func (c *Channel) checkTx(out *Block, tx *Tx, raw []byte) error {
 	fail := func(code Code, cause error) error {
 		return &Error{Code: code, Block: out.Number, Tx: tx.Index, Cause: cause}
 	}
@@ -156,15 +159,9 @@ func (c *Channel) checkTx(out *Block, tx *Tx, raw []byte, b *common.Block) error
 		return nil
 	}
 	if tx.Config {
-		next, err := ParseConfig(b)
-		if err != nil {
-			return fail(BadConfig, err)
+		if out.Number > 0 || len(out.Txs) != 1 {
+			return fail(BadConfig, errors.New("a change of configuration is not accepted"))
 		}
-		if next.ID != c.ID {
-			return fail(BadChannel, fmt.Errorf("%q", next.ID))
-		}
-		next.Chaincode = c.Chaincode
-		out.Channel = next
 		return nil
 	}
 	var bad *TxError

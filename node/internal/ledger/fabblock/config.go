@@ -45,7 +45,7 @@ type Channel struct {
 }
 
 // ParseConfig reads the configuration out of a block that holds one configuration transaction. It believes the
-// block: the caller knows the genesis block by its hash, and checks later ones with Check first.
+// block: the caller knows the genesis block by its hash.
 func ParseConfig(b *common.Block) (*Channel, error) {
 	number := b.GetHeader().GetNumber()
 	if len(b.GetData().GetData()) != 1 {
