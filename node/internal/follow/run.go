@@ -98,7 +98,7 @@ func (r *run) take(b *common.Block, raw []byte) error {
 			return err
 		}
 	}
-	if err := r.cfg.Archive.Append(r.next, raw, r.next == 0 || checked.Channel != nil); err != nil {
+	if err := r.cfg.Archive.Append(r.next, raw, r.next == 0); err != nil {
 		return err
 	}
 	if done != nil {
@@ -107,9 +107,6 @@ func (r *run) take(b *common.Block, raw []byte) error {
 		}
 		r.applied++
 		r.hash = model.Digest(checked.Hash)
-	}
-	if checked.Channel != nil {
-		r.channel = checked.Channel
 	}
 	r.prev = b.GetHeader()
 	r.next++
