@@ -37,7 +37,9 @@ func (a *API) getEvents(x *exchange) error {
 	h["Content-Type"] = []string{"text/event-stream"}
 	h["X-Accel-Buffering"] = []string{"no"}
 	x.WriteHeader(http.StatusOK)
-	out := append(make([]byte, 0, 4096), "retry: 1000\n\n"...)
+	// The first event has no data: it tells the client its place, should the connection break before the next.
+	out := append(make([]byte, 0, 4096), "retry: 1000\nid: "...)
+	out = append(strconv.AppendInt(out, after, 10), "\n\n"...)
 	beat := time.NewTimer(a.heartbeat)
 	defer beat.Stop()
 	told := after // the position that the client knows of

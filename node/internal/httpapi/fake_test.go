@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -294,21 +295,33 @@ type option func(*httpapi.Config, *auth.Rates)
 
 func open(t testing.TB, opts ...option) *site {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "keys.json")
-	if err := auth.CreateKeys(path); err != nil {
-		t.Fatal(err)
-	}
-	keys, err := auth.OpenKeys(path, make([]byte, 32))
+	s, stop, err := start(t.TempDir(), opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{node: newFakeNode(), keys: map[auth.Role]string{}, registry: prometheus.NewRegistry()}
-	for _, r := range auth.Roles {
-		token, _, err := keys.Issue(auth.Grant{Name: string(r), Agency: "bj-scjg", Roles: []auth.Role{r}})
-		if err != nil {
-			t.Fatal(err)
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
 		}
-		s.keys[r] = token
+	})
+	return s
+}
+
+// start runs a site whose keys lie in a folder.
+func start(dir string, opts ...option) (s *site, stop func() error, err error) {
+	path := filepath.Join(dir, "keys.json")
+	if err := auth.CreateKeys(path); err != nil {
+		return nil, nil, err
+	}
+	keys, err := auth.OpenKeys(path, make([]byte, 32))
+	if err != nil {
+		return nil, nil, err
+	}
+	s = &site{node: newFakeNode(), keys: map[auth.Role]string{}, registry: prometheus.NewRegistry()}
+	for _, r := range auth.Roles {
+		if s.keys[r], _, err = keys.Issue(auth.Grant{Name: string(r), Agency: "bj-scjg", Roles: []auth.Role{r}}); err != nil {
+			return nil, nil, err
+		}
 	}
 	n := s.node
 	c := httpapi.Config{Intake: n, Records: n, Log: n, Verifier: n, Health: n, Version: "test", Registerer: s.registry,
@@ -319,27 +332,25 @@ func open(t testing.TB, opts ...option) *site {
 	}
 	c.Gate = gate{keys, auth.NewLimits(rates)}
 	if s.api, err = httpapi.New(c); err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
+	s.url = "http://" + l.Addr().String()
 	server := s.api.NewServer()
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
-	t.Cleanup(func() {
+	return s, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := server.Shutdown(ctx); err != nil {
-			t.Errorf("shutting down: %v", err)
+		err := server.Shutdown(ctx)
+		if e := <-done; e != http.ErrServerClosed {
+			err = errors.Join(err, e)
 		}
-		if err := <-done; err != http.ErrServerClosed {
-			t.Error(err)
-		}
-	})
-	s.url = "http://" + l.Addr().String()
-	return s
+		return err
+	}, nil
 }
 
 // ask sends one request as a role ("" for nobody) and returns status, headers and body.
