@@ -85,7 +85,7 @@ func (l *Ledger) seal(number uint64, data [][]byte, filter []byte) (*sealedBlock
 	m := newMetadata()
 	m[common.BlockMetadataIndex_SIGNATURES] = marshal(&common.Metadata{
 		Value: value, Signatures: []*common.MetadataSignature{{SignatureHeader: signatureHeader, Signature: sig}}})
-	m[common.BlockMetadataIndex_LAST_CONFIG] = marshal(&common.Metadata{Value: marshal(&common.LastConfig{})})
+	m[lastConfigIndex] = marshal(&common.Metadata{Value: marshal(&common.LastConfig{})})
 	m[common.BlockMetadataIndex_TRANSACTIONS_FILTER] = filter
 	b := &common.Block{Header: header, Data: &common.BlockData{Data: data}, Metadata: &common.BlockMetadata{Metadata: m}}
 	return &sealedBlock{number: number, hash: hashOf(headerBytes), stored: sealBlock(marshal(b))}, nil

@@ -360,7 +360,7 @@ func (c *checker) chainFinding(n uint64, err error) error {
 func expectedMetadata(b *common.Block) bool {
 	m := b.GetMetadata().GetMetadata()
 	want := newMetadata()
-	want[common.BlockMetadataIndex_LAST_CONFIG] = marshal(&common.Metadata{Value: marshal(&common.LastConfig{})})
+	want[lastConfigIndex] = marshal(&common.Metadata{Value: marshal(&common.LastConfig{})})
 	if b.GetHeader().GetNumber() == 0 {
 		want[common.BlockMetadataIndex_SIGNATURES] = marshal(&common.Metadata{
 			Value: marshal(&common.OrdererBlockMetadata{LastConfig: &common.LastConfig{}})})

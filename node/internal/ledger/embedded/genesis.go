@@ -85,13 +85,16 @@ func newConfigBlock(cfg Config, root *common.ConfigGroup) (*common.Block, error)
 	}
 	b.Metadata.Metadata[common.BlockMetadataIndex_SIGNATURES] = marshal(&common.Metadata{
 		Value: marshal(&common.OrdererBlockMetadata{LastConfig: &common.LastConfig{}})})
-	b.Metadata.Metadata[common.BlockMetadataIndex_LAST_CONFIG] = marshal(&common.Metadata{Value: marshal(&common.LastConfig{})})
+	b.Metadata.Metadata[lastConfigIndex] = marshal(&common.Metadata{Value: marshal(&common.LastConfig{})})
 	b.Metadata.Metadata[common.BlockMetadataIndex_TRANSACTIONS_FILTER] = []byte{0}
 	if _, err := fabblock.ParseConfig(b); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
+
+// lastConfigIndex is the metadata slot that Fabric deprecates and its orderers still fill.
+const lastConfigIndex = 1
 
 func newMetadata() [][]byte {
 	m := make([][]byte, len(common.BlockMetadataIndex_name))

@@ -29,6 +29,7 @@ type Block struct {
 	PreviousHash []byte
 	DataHash     []byte
 	Txs          []Tx
+	Channel      *Channel // the configuration that the block holds; nil for a block of transactions
 }
 
 // Check verifies b as the successor of the block with header prev (nil for block 0) and decodes it. The error is an
@@ -162,6 +163,7 @@ func (c *Channel) checkTx(out *Block, tx *Tx, raw []byte) error {
 		if out.Number > 0 || len(out.Txs) != 1 {
 			return fail(BadConfig, errors.New("a change of configuration is not accepted"))
 		}
+		out.Channel = c
 		return nil
 	}
 	var bad *TxError

@@ -83,7 +83,7 @@ func TestCheckDecodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !genesis.Txs[0].Config || genesis.Txs[0].ID == "" {
+	if !genesis.Txs[0].Config || genesis.Channel != c.channel || genesis.Txs[0].ID == "" {
 		t.Errorf("genesis %+v", genesis)
 	}
 	b, err := c.channel.Check(c.blocks[0].GetHeader(), c.blocks[1])
