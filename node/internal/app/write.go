@@ -36,7 +36,7 @@ func (w writing) Accept(ctx context.Context, s httpapi.Submission) ([]model.OpID
 	return w.n.intake.Accept(ctx, intake.Caller{Principal: s.Principal, Agency: s.Agency, Person: s.Person}, s.Key, s.Digest, s.Drafts)
 }
 
-// Wait returns outcomes once none is pending or ctx is done.
+// Wait returns outcomes once none is pending or ctx is done, to who sent the operations.
 func (w writing) Wait(ctx context.Context, ids []model.OpID) ([]model.Outcome, error) {
 	out, err := w.n.submit.Wait(ctx, ids)
 	if err != nil && out == nil {
@@ -45,7 +45,8 @@ func (w writing) Wait(ctx context.Context, ids []model.OpID) ([]model.Outcome, e
 	return out, w.presented(out)
 }
 
-// Outcome tells what became of one operation.
+// Outcome tells what became of one operation. It shows no openings: whoever may ask for an operation need
+// not be who sent it.
 func (w writing) Outcome(_ context.Context, id model.OpID) (model.Outcome, error) {
 	o, ok, err := w.n.submit.Outcome(id)
 	if err != nil {
@@ -54,9 +55,7 @@ func (w writing) Outcome(_ context.Context, id model.OpID) (model.Outcome, error
 	if !ok {
 		return o, model.E(model.CodeNotFound, "id")
 	}
-	one := []model.Outcome{o}
-	err = w.presented(one)
-	return one[0], err
+	return o, nil
 }
 
 // presented adds to a committed licence's outcome what its holder needs to prove it.

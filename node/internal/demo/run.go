@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/term"
+
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/app"
 )
@@ -70,6 +73,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	logs := filepath.Join(o.Dir, "logs")
 	if err := os.MkdirAll(logs, 0o700); err != nil {
 		return err
+	}
+	if f, ok := o.Out.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("NO_COLOR") != "" {
+		text.DisableColors()
 	}
 	s := &stage{o: o, d: d, begun: begun, logs: logs}
 	defer func() { err = errors.Join(err, s.stop()) }()
@@ -149,6 +155,7 @@ type stage struct {
 
 	ledger *process
 	nodes  []*process
+	number string // of the licence that the story issued
 }
 
 func (s *stage) start(ctx context.Context) error {

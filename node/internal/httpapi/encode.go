@@ -186,10 +186,19 @@ func appendOutcome(b []byte, o *model.Outcome) []byte {
 		b = memberHex(b, `,"leaf":`, r.Leaf[:])
 		b = memberUint(b, `,"block":`, r.Block)
 		b = member(b, `,"tx":`, r.Tx)
-		b = append(memberTime(b, `,"time":`, r.Time), '}')
+		b = memberTime(b, `,"time":`, r.Time)
+		if r.Late {
+			b = append(b, `,"late":true`...)
+		}
+		b = append(b, '}')
 	}
 	if o.Problem != nil {
 		b = appendProblem(append(b, `,"problem":`...), o.Problem)
+	}
+	if len(o.Presentation) > 0 { // rare: a licence with a confidential body
+		if p, err := json.Marshal(o.Presentation); err == nil {
+			b = append(append(b, `,"presentation":`...), p...)
+		}
 	}
 	return append(b, '}')
 }
