@@ -19,7 +19,7 @@ func (c *cursor) encode() []byte {
 	b := binary.AppendUvarint(nil, c.height)
 	b = append(b, c.hash[:]...)
 	b = binary.AppendUvarint(b, c.position)
-	return binary.AppendVarint(b, c.at.Time().UnixMilli())
+	return binary.AppendUvarint(b, uint64(c.at.Time().UnixMilli()))
 }
 
 func decodeCursor(b []byte) (cursor, error) {
@@ -31,10 +31,6 @@ func decodeCursor(b []byte) (cursor, error) {
 	c.height = d.uvarint()
 	c.hash = d.digest()
 	c.position = d.uvarint()
-	ms, n := binary.Varint(d.rest)
-	if n <= 0 || n != len(d.rest) || d.failed {
-		return c, ErrDamaged
-	}
-	c.at = model.TimeOf(time.UnixMilli(ms))
-	return c, nil
+	c.at = model.TimeOf(time.UnixMilli(int64(d.uvarint())))
+	return c, d.done()
 }
