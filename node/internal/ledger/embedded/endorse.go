@@ -84,9 +84,6 @@ func (l *Ledger) mayPropose(p *proposal, txID, channel string) error {
 
 // prepare makes the transaction that the client is to sign, as Fabric's gateway does.
 func (l *Ledger) prepare(p *proposal, out *outcome) (*common.Envelope, error) {
-	if !validText(out.response.GetMessage()) {
-		return nil, errors.New("the contract's message is not valid utf8")
-	}
 	response := marshal(&peer.ProposalResponsePayload{
 		ProposalHash: p.hash,
 		Extension: marshal(&peer.ChaincodeAction{
@@ -145,8 +142,6 @@ func failure(r *peer.Response) string {
 	}
 	return fmt.Sprintf("chaincode response %d, %s", r.GetStatus(), strings.ToValidUTF8(r.GetMessage(), "\uFFFD"))
 }
-
-func validText(s string) bool { return strings.ToValidUTF8(s, "") == s }
 
 // simulationError is the answer when the contract gave none.
 func (l *Ledger) simulationError(err error, code codes.Code, message string) error {

@@ -237,11 +237,11 @@ func (l *Ledger) Close(ctx context.Context) error {
 	l.stop() // ends streams and waiting CommitStatus calls; the committer empties the queue
 	l.queue.close()
 	l.committer.Wait()
-	for _, c := range conns {
-		_ = c.Close()
-	}
 	for _, s := range servers {
 		shutdown(ctx, s)
+	}
+	for _, c := range conns {
+		_ = c.Close()
 	}
 	// A run of the contract that ignores its deadline still holds a snapshot; the databases close under it and its
 	// reads fail.

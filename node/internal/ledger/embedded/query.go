@@ -50,7 +50,7 @@ func (s *stub) page(start, end string, size int32, bookmark string) (shim.StateQ
 		return it, &peer.QueryResponseMetadata{}, err
 	}
 	if s.sim.wrote {
-		return nil, nil, fmt.Errorf("txid [%s]: Transaction has already performed writes. Paginated queries are not allowed", s.sim.proposal.txID)
+		return nil, nil, errPaged(s.sim.proposal.txID)
 	}
 	s.sim.paged = true
 	if bookmark != "" {

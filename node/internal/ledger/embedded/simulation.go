@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"github.com/syndtr/goleveldb/leveldb"
@@ -96,6 +97,9 @@ func (sim *simulation) run(l *Ledger, snapshot *leveldb.Snapshot) (out *outcome,
 	if response == nil {
 		return nil, errors.New("the contract gave no response")
 	}
+	if !utf8.ValidString(response.GetMessage()) {
+		return nil, errors.New("the contract's message is not a valid utf8 string")
+	}
 	if err := s.flush(); err != nil {
 		return nil, err
 	}
@@ -111,6 +115,9 @@ func (sim *simulation) get(key string) ([]byte, error) {
 	if sim.expired.Load() {
 		return nil, errExpired
 	}
+	if !utf8.ValidString(key) {
+		return nil, fmt.Errorf("not a valid utf8 string: [%x]", key)
+	}
 	value, version, err := sim.state.get(sim.set.namespace, key)
 	if err != nil {
 		return nil, err
@@ -119,13 +126,17 @@ func (sim *simulation) get(key string) ([]byte, error) {
 	return value, nil
 }
 
+func errPaged(txID string) error {
+	return fmt.Errorf("txid [%s]: paginated queries are supported only in a read-only transaction", txID)
+}
+
 // put records one write; an empty value deletes.
 func (sim *simulation) put(key string, value []byte) error {
 	if sim.expired.Load() {
 		return errExpired
 	}
 	if sim.paged {
-		return fmt.Errorf("txid [%s]: Transaction has already performed a paginated query. Writes are not allowed", sim.proposal.txID)
+		return errPaged(sim.proposal.txID)
 	}
 	sim.wrote = true
 	sim.set.write(key, value)
@@ -136,6 +147,9 @@ func (sim *simulation) put(key string, value []byte) error {
 func (sim *simulation) query(start, end string) (*recordedRange, error) {
 	if sim.expired.Load() {
 		return nil, errExpired
+	}
+	if !utf8.ValidString(start) || !utf8.ValidString(end) {
+		return nil, fmt.Errorf("not a valid utf8 string: [%x] or [%x]", start, end)
 	}
 	sc := sim.state.scan(sim.set.namespace, start, end, false)
 	sim.iterators = append(sim.iterators, sc)

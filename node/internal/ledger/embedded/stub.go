@@ -275,7 +275,7 @@ func (s *stub) GetQueryResult(string) (shim.StateQueryIteratorInterface, error) 
 }
 
 func (s *stub) GetQueryResultWithPagination(string, int32, string) (shim.StateQueryIteratorInterface, *peer.QueryResponseMetadata, error) {
-	return nil, nil, errors.New("GetQueryResultWithPagination: ExecuteQueryWithPagination not supported for leveldb")
+	return nil, nil, errors.New("GetQueryResultWithPagination: ExecuteQueryWithMetadata not supported for leveldb")
 }
 
 // What this ledger leaves out.

@@ -123,6 +123,9 @@ var stubCases = map[string]stubCase{
 	"GetState": func(s shim.ChaincodeStubInterface) error {
 		a, err := s.GetState("a1")
 		none, err2 := s.GetState("no such key")
+		if _, bad := s.GetState("\xff"); bad == nil {
+			return fmt.Errorf("a bad key was accepted")
+		}
 		return first(err, err2, expect("value", a, []byte("1")), expect("absent", none, []byte(nil)))
 	},
 	"GetMultipleStates": func(s shim.ChaincodeStubInterface) error {
@@ -182,6 +185,9 @@ var stubCases = map[string]stubCase{
 		}
 		if s.PutState("k", []byte("v")) == nil {
 			return fmt.Errorf("a write after a page was accepted")
+		}
+		if _, _, err := s.GetStateByRangeWithPagination("a", "b", 2, "\xff"); err == nil {
+			return fmt.Errorf("a bad bookmark was accepted")
 		}
 		return first(expect("bookmark", m.GetBookmark(), ""), expect("count", m.GetFetchedRecordsCount(), int32(1)))
 	},
