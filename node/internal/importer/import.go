@@ -26,9 +26,10 @@ type Import struct {
 	Fault func(Fault)
 	// Progress hears how far a pass has come, some times a second. May be nil.
 	Progress func(Progress)
-	// Presentation is given what a holder of a confidential licence needs to keep, before the row counts as
-	// done; after a crash it may be given again. May be nil.
-	Presentation func(Issued) error
+	// Presented is given what holders of confidential licences need to keep, and makes it durable before the
+	// rows count as done; after a crash it may be given the same again. Called by several goroutines. May be
+	// nil.
+	Presented func([]Issued) error
 
 	dir *Directory
 }

@@ -436,7 +436,7 @@ agency: {const: bj-scjg}
 	var faults []Fault
 	im.Fault = func(f Fault) { faults = append(faults, f) }
 	var held []Issued
-	im.Presentation = func(i Issued) error { held = append(held, i); return nil }
+	im.Presented = func(i []Issued) error { held = append(held, i...); return nil }
 	res, err := all(t, im, filepath.Join(t.TempDir(), "s"))
 	if err != nil || res.Issued != 1 || len(faults) != 1 || faults[0].Code != model.CodeBadCitizenID || faults[0].Column != "证件号码" {
 		t.Fatal(res, err, faults)

@@ -126,6 +126,7 @@ func (s *sending) settle(outcomes []model.Outcome) (bool, error) {
 		}
 	}
 	var f fates
+	var held []Issued
 	for i := range outcomes {
 		o, line := &outcomes[i], s.rows[i].Line
 		switch {
@@ -142,11 +143,13 @@ func (s *sending) settle(outcomes []model.Outcome) (bool, error) {
 			f.issued++
 		}
 		f.lines = append(f.lines, line)
-		if o.Presentation != nil && s.run.im.Presentation != nil {
-			err := s.run.im.Presentation(Issued{Line: line, Number: s.rows[i].number, Record: o.Record, Presentation: o.Presentation})
-			if err != nil {
-				return false, err
-			}
+		if o.Presentation != nil {
+			held = append(held, Issued{Line: line, Number: s.rows[i].number, Record: o.Record, Presentation: o.Presentation})
+		}
+	}
+	if len(held) > 0 && s.run.im.Presented != nil {
+		if err := s.run.im.Presented(held); err != nil {
+			return false, err
 		}
 	}
 	s.rows = nil

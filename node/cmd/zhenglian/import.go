@@ -1,0 +1,413 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/importer"
+	"github.com/zhenglian/zhenglian/sdk"
+)
+
+func importCommand() *cobra.Command {
+	c := &cobra.Command{Use: "import", Short: "bring existing records in from files"}
+	c.AddCommand(importLicencesCommand())
+	return c
+}
+
+type importFlags struct {
+	client
+	mapFile, state, rejects, presentations string
+	targets                                []string
+	dryRun                                 bool
+	batch, inFlight                        int
+
+	file string
+}
+
+func importLicencesCommand() *cobra.Command {
+	var o importFlags
+	c := &cobra.Command{
+		Use: "licences FILE --map MAP", Short: "issue licences from a CSV file", Args: cobra.ExactArgs(1),
+		Long: "import licences checks every row of FILE first and then issues the good ones in batches. MAP says how columns become\n" +
+			"licences: a YAML file, or one of the maps that come with the program (" + strings.Join(importer.ShippedMaps(), ", ") + ").\n" +
+			"Cut off at any moment, the same command goes on where it stopped, and no licence is issued twice.\n\n" +
+			"A node acts for its own organisation's agencies only. Rows of other agencies are rejected, unless their node is given\n" +
+			"too: --node NAME=URL,KEY for each (or --demo DIR for the four of a demo), and each row goes to the node of its agency.\n\n" +
+			"The exit status is 0 when every row is issued (or would be, with --dry-run), 1 when there are rejected rows.",
+		Example: "  zhenglian import licences enterprises.csv --map enterprises-bth --demo ./demo --dry-run\n" +
+			"  zhenglian import licences licences.csv --map licences.yaml --url https://node.example --key-file drafter.key",
+		RunE: func(c *cobra.Command, args []string) error {
+			o.file = args[0]
+			return o.run(c)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.mapFile, "map", "", "the map: a YAML file or the name of a shipped one")
+	f.BoolVar(&o.dryRun, "dry-run", false, "check every row and print what is wrong; issue nothing")
+	f.StringVar(&o.state, "state", "", "state file for resuming (default: FILE.import-state.jsonl)")
+	f.StringVar(&o.rejects, "rejects", "", "where to write rejected rows (default: FILE without .csv, with .rejects.csv)")
+	f.StringVar(&o.presentations, "presentations", "", "where to append what persons need to present (default: FILE without .csv, with .presentations.jsonl)")
+	f.StringArrayVar(&o.targets, "node", nil, "NAME=URL,KEY or NAME=URL,@KEYFILE; repeat for several nodes")
+	f.IntVar(&o.batch, "batch", 500, "rows of a request, 1 to 1000")
+	f.IntVar(&o.inFlight, "in-flight", 4, "requests under way at once, 1 to 64")
+	f.StringVar(&o.url, "url", "", "the node's address (or ZHENGLIAN_URL)")
+	f.StringVar(&o.key, "key", "", "API key (better: --key-file or ZHENGLIAN_KEY)")
+	f.StringVar(&o.keyFile, "key-file", "", "file that holds the API key")
+	f.StringVar(&o.demo, "demo", "", "folder of a demo: all its nodes, with their keys")
+	o.output(c)
+	_ = c.MarkFlagRequired("map")
+	return c
+}
+
+func (o *importFlags) run(c *cobra.Command) error {
+	if o.batch < 1 || o.batch > model.MaxOperations || o.inFlight < 1 || o.inFlight > 64 {
+		return useError("--batch is 1 to %d, --in-flight 1 to 64", model.MaxOperations)
+	}
+	base := strings.TrimSuffix(o.file, ".csv")
+	o.state = firstOf(o.state, o.file+".import-state.jsonl")
+	o.rejects = firstOf(o.rejects, base+".rejects.csv")
+	o.presentations = firstOf(o.presentations, base+".presentations.jsonl")
+	m, err := o.loadMap()
+	if err != nil {
+		return err
+	}
+	if info, err := os.Stat(o.file); err != nil {
+		return err
+	} else if !info.Mode().IsRegular() {
+		return useError("%s is no regular file: it is read twice", o.file)
+	}
+	targets, err := o.nodes(c.Context())
+	if err != nil {
+		return err
+	}
+	im := &importer.Import{
+		Map: m, Targets: targets, Clock: time.Now, BatchRows: o.batch, InFlight: o.inFlight,
+		Open: func() (io.ReadCloser, error) { return os.Open(o.file) },
+	}
+	r := &report{o: o, im: im, out: c.OutOrStdout(), meter: newMeter(&o.client, c.ErrOrStderr())}
+	im.Fault, im.Progress, im.Presented = r.fault, r.meter.progress, r.presented
+	err = r.run(c.Context())
+	var whole *importer.FileError
+	if errors.As(err, &whole) {
+		return fmt.Errorf("%s: %s", o.file, o.say(whole.Zh, whole.En))
+	}
+	return err
+}
+
+func (o *importFlags) loadMap() (*importer.Map, error) {
+	f, err := os.Open(o.mapFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		if m, err := importer.ShippedMap(o.mapFile); !errors.Is(err, fs.ErrNotExist) {
+			return m, err
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	m, err := importer.ReadMap(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.mapFile, err)
+	}
+	return m, nil
+}
+
+// nodes are where rows can go.
+func (o *importFlags) nodes(ctx context.Context) ([]importer.Target, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	var out []importer.Target
+	add := func(name string, c *sdk.Client) error {
+		id, err := model.ParseNodeID(name)
+		if err != nil {
+			return useError("--node: %q is no node id", name)
+		}
+		for _, t := range out {
+			if t.Name == id {
+				return useError("--node: %s is given twice", name)
+			}
+		}
+		out = append(out, importer.Target{Name: id, Node: remote{c}})
+		return nil
+	}
+	if o.demo != "" {
+		nodes, err := readDemo(o.demo)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range nodes {
+			if err := add(n.Name, &sdk.Client{BaseURL: n.URL, Key: n.Keys["drafter"]}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, t := range o.targets {
+		name, rest, ok := strings.Cut(t, "=")
+		url, key, ok2 := strings.Cut(rest, ",")
+		if !ok || !ok2 || key == "" || !strings.HasPrefix(url, "http") {
+			return nil, useError("--node: write NAME=URL,KEY or NAME=URL,@KEYFILE")
+		}
+		if path, ok := strings.CutPrefix(key, "@"); ok {
+			raw, err := readBounded(path, 4096)
+			if err != nil {
+				return nil, err
+			}
+			key = strings.TrimSpace(string(raw))
+		}
+		if err := add(name, &sdk.Client{BaseURL: url, Key: key}); err != nil {
+			return nil, err
+		}
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	c, err := o.open("drafter")
+	if err != nil {
+		return nil, err
+	}
+	return o.single(ctx, c)
+}
+
+// single is the one node of --url. Which node it is the registry tells, if an agency has its address as
+// endpoint; else it has no name, and the node itself refuses the rows of agencies that it does not act for.
+func (o *importFlags) single(ctx context.Context, c *sdk.Client) ([]importer.Target, error) {
+	t := importer.Target{Node: remote{c}}
+	for v, err := range c.Entries(ctx, model.KindAgency) {
+		if err != nil {
+			return nil, err
+		}
+		var a model.Agency
+		if json.Unmarshal(v.Public, &a) == nil && a.Endpoint != "" && strings.TrimSuffix(a.Endpoint, "/") == strings.TrimSuffix(c.BaseURL, "/") {
+			t.Name = a.Node
+		}
+	}
+	return []importer.Target{t}, nil
+}
+
+// maxShown is how many faults are printed; the rejects file has all.
+const maxShown = 1000
+
+// report runs an import and says what became of it.
+type report struct {
+	o     *importFlags
+	im    *importer.Import
+	out   io.Writer
+	meter *meter
+
+	faults []importer.Fault // the first ones
+	more   int
+	byCode map[model.Code]int
+
+	mu   sync.Mutex
+	kept *os.File // guarded by mu
+}
+
+// summary is what --json prints.
+type summary struct {
+	Checked  importer.Checked   `json:"checked"`
+	Result   *importer.Result   `json:"result,omitempty"` // not with --dry-run
+	Faults   []importer.Fault   `json:"faults"`           // of the check, the first 1000
+	More     int                `json:"more_faults"`
+	ByCode   map[model.Code]int `json:"faults_by_code"`
+	Rejects  string             `json:"rejects_file,omitempty"`
+	State    string             `json:"state_file,omitempty"`
+	Seconds  float64            `json:"seconds"`
+	Complete bool               `json:"complete"`
+}
+
+func (r *report) fault(f importer.Fault) {
+	if r.byCode == nil {
+		r.byCode = map[model.Code]int{}
+	}
+	r.byCode[f.Code]++
+	if len(r.faults) == maxShown {
+		r.more++
+		return
+	}
+	r.faults = append(r.faults, f)
+}
+
+// presented appends to the file of presentations.
+func (r *report) presented(issued []importer.Issued) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kept == nil {
+		f, err := os.OpenFile(r.o.presentations, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return err
+		}
+		r.kept = f
+	}
+	var b []byte
+	for i := range issued {
+		line, err := json.Marshal(issued[i])
+		if err != nil {
+			return err
+		}
+		b = append(append(b, line...), '\n')
+	}
+	if _, err := r.kept.Write(b); err != nil {
+		return err
+	}
+	return r.kept.Sync()
+}
+
+func (r *report) run(ctx context.Context) error {
+	start := time.Now()
+	c, err := r.im.Check(ctx)
+	r.meter.end()
+	if err != nil {
+		return r.interrupted(ctx, err)
+	}
+	s := summary{Checked: c, Faults: r.faults, More: r.more, ByCode: r.byCode}
+	if r.o.dryRun {
+		s.Complete, s.Seconds = true, time.Since(start).Seconds()
+		return r.dryRun(ctx, s)
+	}
+	j, err := importer.OpenJournal(r.o.state, c.File, r.im.Map.Digest(), model.TimeOf(start))
+	switch {
+	case errors.Is(err, importer.ErrOtherImport):
+		return errors.New(r.o.say(
+			r.o.state+" 属于另一次导入：文件或映射已改动。要导入改动后的文件，请用 --state 指定新的状态文件（已在账本上的行会被认出，不会重复签发），或删除旧的状态文件。",
+			r.o.state+" belongs to another import: the file or the map has changed. To import the changed file, name a new state file with --state (rows that stand on the ledger are recognised and not issued twice), or delete the old one."))
+	case err != nil:
+		return err
+	}
+	defer j.Close()
+	res, err := r.im.Issue(ctx, j, c)
+	r.meter.end()
+	if r.kept != nil {
+		r.kept.Close()
+	}
+	s.Result, s.State, s.Complete, s.Seconds = &res, r.o.state, err == nil, time.Since(start).Seconds()
+	if err != nil {
+		if r.o.json {
+			return errors.Join(r.interrupted(ctx, err), printJSON(r.out, s))
+		}
+		return r.interrupted(ctx, err)
+	}
+	if res.Rejected > 0 {
+		if _, err := r.writeRejects(ctx, j); err != nil {
+			return err
+		}
+		s.Rejects = r.o.rejects
+	}
+	return r.finish(s)
+}
+
+// interrupted says how to go on.
+func (r *report) interrupted(ctx context.Context, err error) error {
+	if r.o.dryRun {
+		return err
+	}
+	if ctx.Err() != nil {
+		err = errors.New(r.o.say("已中断", "interrupted"))
+	}
+	return fmt.Errorf("%w\n%s", err, r.o.say("再次运行同一命令即从断点继续，不会重复签发。", "Run the same command again to go on where it stopped; nothing is issued twice."))
+}
+
+func (r *report) writeRejects(ctx context.Context, j *importer.Journal) (int, error) {
+	f, err := os.CreateTemp(filepath.Dir(r.o.rejects), ".rejects-*") // 0600: it holds what the rows hold
+	if err != nil {
+		return 0, err
+	}
+	n, err := r.im.WriteRejects(ctx, f, j)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), r.o.rejects)
+	}
+	if err != nil {
+		return 0, errors.Join(err, os.Remove(f.Name()))
+	}
+	return n, nil
+}
+
+func (r *report) dryRun(ctx context.Context, s summary) error {
+	if s.Checked.Bad > 0 {
+		if _, err := r.writeRejects(ctx, nil); err != nil {
+			return err
+		}
+		s.Rejects = r.o.rejects
+	}
+	o := r.o
+	if o.json {
+		if err := printJSON(r.out, s); err != nil {
+			return err
+		}
+	} else {
+		r.table()
+		facts(r.out, "", [][2]string{
+			{o.say("行数", "rows"), fmt.Sprint(s.Checked.Rows)}, {o.say("可签发", "good"), fmt.Sprint(s.Checked.Good)},
+			{o.say("有误", "bad"), fmt.Sprint(s.Checked.Bad)}, {o.say("有误行文件", "rejects file"), s.Rejects},
+		})
+	}
+	if s.Checked.Bad > 0 {
+		return fmt.Errorf("%w: %d of %d rows are bad", errFinding, s.Checked.Bad, s.Checked.Rows)
+	}
+	return nil
+}
+
+// table prints the bad rows.
+func (r *report) table() {
+	if len(r.faults) == 0 {
+		return
+	}
+	o := r.o
+	t := newTable(r.out)
+	t.AppendHeader(table.Row{o.say("行", "line"), o.say("列", "column"), o.say("代码", "code"), o.say("原因", "reason")})
+	for _, f := range r.faults {
+		t.AppendRow(table.Row{f.Line, f.Column, f.Code, o.say(f.Zh(), f.En())})
+	}
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 1, Align: text.AlignRight}})
+	t.Render()
+	if r.more > 0 {
+		fmt.Fprintf(r.out, o.say("另有 %d 处，见有误行文件\n", "and %d more: see the rejects file\n"), r.more)
+	}
+}
+
+func (r *report) finish(s summary) error {
+	o := r.o
+	if o.json {
+		if err := printJSON(r.out, s); err != nil {
+			return err
+		}
+	} else {
+		codes := make([]string, 0, len(r.byCode))
+		for c := range r.byCode {
+			codes = append(codes, string(c))
+		}
+		sort.Strings(codes)
+		for _, c := range codes {
+			f := importer.Fault{Code: model.Code(c)}
+			fmt.Fprintf(r.out, "%6d  %s  %s\n", r.byCode[f.Code], c, o.say(f.Zh(), f.En()))
+		}
+		rate := ""
+		if n := s.Result.Issued; n > 0 && s.Seconds > 0 {
+			rate = fmt.Sprintf(o.say("，用时 %.1f 秒", ", in %.1f s"), s.Seconds)
+		}
+		facts(r.out, "", [][2]string{
+			{o.say("行数", "rows"), fmt.Sprint(s.Result.Rows)}, {o.say("已签发", "issued"), fmt.Sprint(s.Result.Issued) + rate},
+			{o.say("此前已有", "already there"), fmt.Sprint(s.Result.Already)}, {o.say("被拒", "rejected"), fmt.Sprint(s.Result.Rejected)},
+			{o.say("有误行文件", "rejects file"), s.Rejects}, {o.say("状态文件", "state file"), s.State},
+		})
+	}
+	if s.Result.Rejected > 0 {
+		return fmt.Errorf("%w: %d of %d rows were rejected", errFinding, s.Result.Rejected, s.Result.Rows)
+	}
+	return nil
+}
