@@ -21,7 +21,6 @@ const (
 	BadChaincode   Code = "tx.chaincode"
 	BadEndorsement Code = "tx.endorsement"
 	BadWriteSet    Code = "tx.write_set"
-	BadFilter      Code = "tx.filter"
 )
 
 // texts are what people read for each code, in English and Chinese.
@@ -41,7 +40,6 @@ var texts = map[Code][2]string{
 	BadChaincode:   {"the transaction names another contract", "交易指向其他合约"},
 	BadEndorsement: {"the endorsement rule is not met", "背书不满足背书规则"},
 	BadWriteSet:    {"the read and write set cannot be used", "读写集无法使用"},
-	BadFilter:      {"the block calls a transaction valid that is not", "区块将无效交易标为有效"},
 }
 
 // An Error is a block or a transaction that does not check. Tx is the transaction's place in the block, or −1 when
