@@ -165,8 +165,10 @@ type Ledger struct {
 }
 
 // New is an initialised ledger of Genesis.
-func New() *Ledger {
-	g := Genesis()
+func New() *Ledger { return NewOf(Genesis()) }
+
+// NewOf is an initialised ledger of another document.
+func NewOf(g *model.GenesisDocument) *Ledger {
 	doc, err := model.Canonical(g)
 	if err != nil {
 		panic(err)

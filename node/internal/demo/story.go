@@ -151,7 +151,7 @@ func (t *teller) enterprise(ctx context.Context) error {
 	_, err = t.as("hebei", "drafter").Act(ctx, o.Record, model.LicenceCancel, act, sdk.Write{})
 	var refused *model.Error
 	if !errors.As(err, &refused) || refused.Code != model.CodeNotOwner {
-		return fmt.Errorf("Hebei's attempt should have been refused as %s, but: %w", model.CodeNotOwner, orNothing(err))
+		return fmt.Errorf("the attempt by Hebei should have been refused as %s, but: %w", model.CodeNotOwner, orNothing(err))
 	}
 	t.line(t.say("河北试图注销北京的证照", "Hebei tries to cancel Beijing's licence"),
 		text.FgRed.Sprint(t.say("被拒绝："+refused.Zh(), "refused: "+refused.En())), time.Since(start))
