@@ -37,9 +37,12 @@ func (c *Client) Submit(ctx context.Context, drafts []model.Draft, w Write) ([]m
 	}
 	var out []model.Outcome
 	err = c.write(ctx, http.MethodPost, "/v1/operations", body, w, func(a answer) error {
-		out = nil
-		return decodeAnswer(a.body, &out)
+		out, err = decodeOutcomes(a.body)
+		return err
 	})
+	if err == nil && len(out) != len(drafts) {
+		err = model.E(model.CodeInvalidJSON).With("the node answered %d operations with %d outcomes", len(drafts), len(out))
+	}
 	return out, err
 }
 
