@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
@@ -76,7 +78,8 @@ func TestOperationsPending(t *testing.T) {
 		status, _, _ := s.ask(t, auth.Drafter, "POST", "/v1/operations?wait=committed", draft)
 		done <- status
 	}()
-	for s.accepted() < 2 {
+	for deadline := time.Now().Add(10 * time.Second); s.accepted() < 2 && time.Now().Before(deadline); {
+		runtime.Gosched()
 	}
 	s.node.release()
 	if status := <-done; status != 200 {
