@@ -31,6 +31,7 @@ type item struct {
 
 	prev, next *item
 	queued     bool
+	sibling    *item // the next that waits on the same record, in no order
 
 	waiter  *waiter   // the first to wait; a list only for more
 	waiters []*waiter // the others
@@ -110,4 +111,28 @@ func (q *queue) remove(it *item) {
 	it.prev, it.next, it.queued = nil, nil, false
 	q.length--
 	q.bytes -= len(it.raw)
+}
+
+// addSibling and forgetSibling keep the list of items of one record; mu is held.
+func (s *Submitter) addSibling(it *item) {
+	it.sibling = s.onRecord[it.record]
+	s.onRecord[it.record] = it
+}
+
+func (s *Submitter) forgetSibling(it *item) {
+	first := s.onRecord[it.record]
+	if first == it {
+		if it.sibling == nil {
+			delete(s.onRecord, it.record)
+		} else {
+			s.onRecord[it.record] = it.sibling
+		}
+		return
+	}
+	for at := first; at != nil; at = at.sibling {
+		if at.sibling == it {
+			at.sibling = it.sibling
+			return
+		}
+	}
 }

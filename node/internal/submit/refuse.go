@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"slices"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -70,15 +71,22 @@ func (s *Submitter) refused(items []*item, refusals []model.Refusal) []*item {
 		}
 	}
 	committed := s.committed(wait)
+	before := make([]*item, len(wait))
+	for i, it := range wait {
+		before[i] = s.predecessor(it, gone)
+	}
 	s.mu.Lock()
 	ids := make([]model.OpID, len(gone))
 	for i, it := range gone {
 		ids[i] = it.id
 		s.settle(it, final[i])
 	}
-	for _, it := range wait {
+	for i, it := range wait {
 		it.attempts++
-		it.after = time.Now().Add(s.backoff(it.attempts))
+		// One whose predecessor is in flight is held back by that anyway.
+		if before[i] == nil || before[i].queued {
+			it.after = time.Now().Add(s.backoff(it.attempts))
+		}
 	}
 	s.back(wait)
 	s.mu.Unlock()
@@ -97,7 +105,7 @@ func (s *Submitter) judge(it *item, r model.Refusal, gone []*item) (*model.Probl
 	if _, ok, err := s.records.Receipt(it.id); ok || err != nil {
 		return nil, false
 	}
-	if s.preceded(it, gone) {
+	if s.predecessor(it, gone) != nil {
 		return nil, false
 	}
 	op, err := model.DecodeOperation(it.raw)
@@ -116,29 +124,17 @@ func (s *Submitter) judge(it *item, r model.Refusal, gone []*item) (*model.Probl
 	return model.E(r.Code, r.Field).Problem(), true
 }
 
-// preceded reports whether an operation on the same record that makes an earlier version still waits.
-func (s *Submitter) preceded(it *item, gone []*item) bool {
+// predecessor finds an operation on the same record that makes an earlier version and still waits, other
+// than those just refused.
+func (s *Submitter) predecessor(it *item, gone []*item) *item {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	others := s.onRecord[it.record] - 1
-	for _, g := range gone {
-		if g.record == it.record {
-			others--
+	for other := s.onRecord[it.record]; other != nil; other = other.sibling {
+		if other.version < it.version && !slices.Contains(gone, other) {
+			return other
 		}
 	}
-	if others <= 0 {
-		return false
-	}
-	refused := map[*item]bool{}
-	for _, g := range gone {
-		refused[g] = true
-	}
-	for _, other := range s.items {
-		if other.record == it.record && other.version < it.version && !refused[other] {
-			return true
-		}
-	}
-	return false
+	return nil
 }
 
 // committed settles the items whose receipts the records hold and returns their ids.
@@ -180,8 +176,6 @@ func (s *Submitter) settle(it *item, out model.Outcome) {
 		s.queue.remove(it)
 	}
 	delete(s.items, it.id)
-	if s.onRecord[it.record]--; s.onRecord[it.record] == 0 {
-		delete(s.onRecord, it.record)
-	}
+	s.forgetSibling(it)
 	it.wakeWaiters()
 }

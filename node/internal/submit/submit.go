@@ -133,7 +133,7 @@ type Submitter struct {
 
 	mu       sync.Mutex
 	items    map[model.OpID]*item // every operation that waits; guarded by mu
-	onRecord map[record]int       // how many of them act on a record; guarded by mu
+	onRecord map[record]*item     // the first of a record's, see item.sibling; guarded by mu
 	queue    queue                // those that are in no flight; guarded by mu
 	busy     map[string]struct{}  // state keys of flights; guarded by mu
 	flights  map[string]*flight   // by transaction id, from before Submit; guarded by mu
@@ -150,7 +150,7 @@ func New(cfg Config, ledger Ledger, outbox Outbox, envelopes Envelopes, records 
 	s := &Submitter{
 		cfg: cfg, ledger: ledger, outbox: outbox, envelopes: envelopes, records: records,
 		ctx: ctx, stop: cancel, wake: make(chan struct{}, 1),
-		items: map[model.OpID]*item{}, onRecord: map[record]int{}, busy: map[string]struct{}{},
+		items: map[model.OpID]*item{}, onRecord: map[record]*item{}, busy: map[string]struct{}{},
 		flights: map[string]*flight{}, held: map[string]struct{}{},
 	}
 	s.metrics = newMetrics(s)
@@ -211,7 +211,7 @@ func (s *Submitter) enqueue(items []*item) {
 	for _, it := range items {
 		it.since = now
 		s.items[it.id] = it
-		s.onRecord[it.record]++
+		s.addSibling(it)
 		s.queue.push(it)
 	}
 	s.mu.Unlock()
