@@ -25,15 +25,15 @@ func (s service) ChaincodeEvents(signed *gateway.SignedChaincodeEventsRequest, s
 	if err := s.mayRead(request.GetChannelId(), request.GetIdentity(), signed.GetRequest(), signed.GetSignature(), true); err != nil {
 		return err
 	}
+	start, err := s.firstEventBlock(&request)
+	if err != nil {
+		return err
+	}
 	leave, err := s.enterStream()
 	if err != nil {
 		return err
 	}
 	defer leave()
-	start, err := s.firstEventBlock(&request)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := s.streamContext(stream.Context())
 	defer cancel()
 	after := request.GetAfterTransactionId() // events are passed over until this transaction's is seen
