@@ -177,7 +177,12 @@ func NewLicenceID(p LicenceIDParts) (LicenceID, error) {
 
 // ParseLicenceID checks structure and check character (ISO 7064 hybrid MOD 37,36).
 func ParseLicenceID(s string) (LicenceID, error) {
-	if _, ok := licenceParts(s); !ok {
+	p, ok := licenceParts(s)
+	if !ok || p.Version == 0 {
+		return "", E(CodeBadIdentifier)
+	}
+	check, ok := mod37_36(p.Type, p.Issuer, p.Serial, s[len(s)-5:len(s)-2])
+	if !ok || check != s[len(s)-1] {
 		return "", E(CodeBadIdentifier)
 	}
 	return LicenceID(s), nil
@@ -189,6 +194,7 @@ func (l LicenceID) Parts() LicenceIDParts {
 	return p
 }
 
+// licenceParts splits what has an identifier's structure, whatever its check character.
 func licenceParts(s string) (LicenceIDParts, bool) {
 	if len(s) > 128 || !strings.HasPrefix(s, licenceRoot) {
 		return LicenceIDParts{}, false
@@ -212,10 +218,6 @@ func licenceParts(s string) (LicenceIDParts, bool) {
 			return LicenceIDParts{}, false
 		}
 		version = version*10 + int(c-'0')
-	}
-	check, ok := mod37_36(f[0], f[1], f[2], f[3])
-	if !ok || check != f[4][0] || version == 0 {
-		return LicenceIDParts{}, false
 	}
 	return LicenceIDParts{Type: f[0], Issuer: f[1], Serial: f[2], Version: version}, true
 }

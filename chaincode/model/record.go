@@ -158,7 +158,7 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
-const lastDay = 401_768 // Days of 2999-12-31
+const lastDay = 401_767 // Days of 2999-12-31
 
 func (r *reader) date() Date {
 	n := r.uvarint()

@@ -6,7 +6,9 @@ import (
 
 // Shanghai is the zone of every legal day. It has had no daylight saving since 1991, and the fixed offset
 // keeps chaincode independent of a machine's zone files.
-var Shanghai = time.FixedZone("Asia/Shanghai", 8*3600)
+var Shanghai = time.FixedZone("Asia/Shanghai", shanghaiOffset)
+
+const shanghaiOffset = 8 * 3600 // seconds
 
 // Date is a day in Asia/Shanghai, "YYYY-MM-DD". The zero value means none: as an end, 长期 (no end).
 type Date string
@@ -44,7 +46,14 @@ func daysIn(year, month int) int {
 }
 
 // DateOf is the Shanghai day of an instant.
-func DateOf(t time.Time) Date { return Date(t.In(Shanghai).Format(time.DateOnly)) }
+func DateOf(t time.Time) Date {
+	s := t.Unix() + shanghaiOffset
+	days := s / 86400
+	if s%86400 < 0 {
+		days--
+	}
+	return civilDate(days)
+}
 
 // UnmarshalText parses.
 func (d *Date) UnmarshalText(b []byte) error { return parseInto(d, b, ParseDate) }
@@ -72,18 +81,53 @@ func DateFromDays(n uint32) Date {
 	if n == 0 {
 		return ""
 	}
-	return Date(time.Unix((int64(n)-1+civilEpoch)*86400, 0).UTC().Format(time.DateOnly))
+	return civilDate(int64(n) - 1 + civilEpoch)
 }
 
 const civilEpoch = -25567 // 1900-01-01 in days since 1970-01-01
 
-// civilDays counts days since 1970-01-01 in the proleptic Gregorian calendar.
+// civilDays counts days since 1970-01-01 in the proleptic Gregorian calendar, from the year 0 on.
 func civilDays(y, m, d int) int64 {
 	if m <= 2 {
 		y--
 		m += 12
 	}
+	if y < 0 { // January and February of the year 0
+		y += 400
+		d -= 146097
+	}
 	return int64(365*y + y/4 - y/100 + y/400 + (153*(m-3)+2)/5 + d - 719469)
+}
+
+// civilDate is the inverse of civilDays, written. Every page holds three dates a header, so it is worth
+// its own arithmetic: years run from March here, which puts the leap day at their end.
+func civilDate(days int64) Date {
+	z := days + 719468
+	era := z / 146097
+	if z < 0 {
+		era = (z - 146096) / 146097
+	}
+	doe := z - era*146097
+	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
+	doy := doe - (365*yoe + yoe/4 - yoe/100)
+	mp := (5*doy + 2) / 153
+	d, m, y := doy-(153*mp+2)/5+1, mp+3, yoe+era*400
+	if m > 12 {
+		m, y = m-12, y+1
+	}
+	if y < 0 || y > 9999 {
+		return Date(time.Unix(days*86400, 0).UTC().Format(time.DateOnly))
+	}
+	b := [10]byte{'0', '0', '0', '0', '-', '0', '0', '-', '0', '0'}
+	for _, f := range [...]struct {
+		at int
+		n  int64
+	}{{3, y}, {6, m}, {9, d}} {
+		for i, n := f.at, f.n; n > 0; i, n = i-1, n/10 {
+			b[i] += byte(n % 10)
+		}
+	}
+	return Date(b[:])
 }
 
 // Window is a range of days, both ends inclusive; a zero Until has no end.
@@ -116,11 +160,30 @@ func TimeOf(t time.Time) Time { return Time{t.UnixMilli()} }
 
 // ParseTime accepts the one written form.
 func ParseTime(s string) (Time, error) {
-	t, err := time.Parse(timeLayout, s)
-	if err != nil || t.Format(timeLayout) != s {
+	if len(s) != len(timeLayout) {
 		return Time{}, E(CodeBadTime)
 	}
-	return TimeOf(t), nil
+	n := [7]int{} // year, month, day, hour, minute, second, millisecond
+	f := 0
+	for i := 0; i < len(s); i++ {
+		c, form := s[i], timeLayout[i]
+		switch {
+		case form >= '0' && form <= '9':
+			if c < '0' || c > '9' {
+				return Time{}, E(CodeBadTime)
+			}
+			n[f] = n[f]*10 + int(c-'0')
+		case c != form:
+			return Time{}, E(CodeBadTime)
+		default:
+			f++
+		}
+	}
+	if n[1] < 1 || n[1] > 12 || n[2] < 1 || n[2] > daysIn(n[0], n[1]) || n[3] > 23 || n[4] > 59 || n[5] > 59 {
+		return Time{}, E(CodeBadTime)
+	}
+	seconds := civilDays(n[0], n[1], n[2])*86400 + int64(n[3]*3600+n[4]*60+n[5])
+	return Time{seconds*1000 + int64(n[6])}, nil
 }
 
 // Time converts.
