@@ -128,6 +128,7 @@ func (c *Config) defaults() {
 const (
 	groupBlocks = 16
 	groupLeaves = 4000
+	groupBytes  = 8 << 20
 	readAhead   = 8 // blocks
 )
 
@@ -327,8 +328,7 @@ func (f *Follower) commit(r *run) error {
 	if err := f.cfg.Records.Commit(); err != nil {
 		return err
 	}
-	group, leaves := r.group, r.leaves
-	r.group, r.leaves = nil, 0
+	group, leaves := r.taken()
 	height, _, position, _ := f.cfg.Records.Cursor()
 	f.metrics.committed(len(group), leaves, height, position)
 	f.head.applied(height)

@@ -20,7 +20,7 @@ func Reindex(ctx context.Context, cfg Config, progress func(done, total uint64))
 		if err := cfg.Records.Commit(); err != nil {
 			return err
 		}
-		r.group, r.leaves = nil, 0
+		r.taken()
 		if progress != nil {
 			progress(r.next, total)
 		}

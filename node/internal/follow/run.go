@@ -23,6 +23,7 @@ type run struct {
 
 	group  []Committed // given to the records and not yet committed
 	leaves int
+	bytes  int
 	broken bool // the records failed within a block: what they hold must not be committed
 }
 
@@ -78,7 +79,16 @@ func (r *run) sameChain() error {
 	return nil
 }
 
-func (r *run) full() bool { return len(r.group) >= groupBlocks || r.leaves >= groupLeaves }
+func (r *run) full() bool {
+	return len(r.group) >= groupBlocks || r.leaves >= groupLeaves || r.bytes >= groupBytes
+}
+
+// taken hands over the group once it is committed, and begins a new one.
+func (r *run) taken() (group []Committed, leaves int) {
+	group, leaves = r.group, r.leaves
+	r.group, r.leaves, r.bytes = nil, 0, 0
+	return group, leaves
+}
 
 // take verifies the next block and gives it to archive and records. raw is the block's encoding. The error
 // is a *Finding where the block is at fault; neither has taken it then.
@@ -106,6 +116,7 @@ func (r *run) take(b *common.Block, raw []byte) error {
 			return err
 		}
 		r.applied++
+		r.bytes += len(raw)
 		r.hash = model.Digest(checked.Hash)
 	}
 	r.prev = b.GetHeader()

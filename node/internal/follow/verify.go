@@ -17,9 +17,6 @@ import (
 // Late is how far an operation's time may be behind ledger time before it is flagged.
 const Late = 10 * time.Minute
 
-// lifecycle are the namespaces in which Fabric itself keeps the definitions of contracts.
-var lifecycle = map[string]bool{"_lifecycle": true, "lscc": true}
-
 // verified is a block whose every valid transaction did what the contract does. applied and leaves run
 // over all transactions' receipts.
 type verified struct {
@@ -119,8 +116,7 @@ func (r *run) ours(t *fabblock.Tx) bool {
 // on the channel are none of ours as long as they keep to themselves.
 func (r *run) namespaces(block uint64, t *fabblock.Tx) error {
 	for i := range t.Writes {
-		own := t.Writes[i].Namespace == r.cfg.Chaincode
-		if own != (t.Chaincode == r.cfg.Chaincode) && !(t.Chaincode == r.cfg.Chaincode && lifecycle[t.Writes[i].Namespace]) {
+		if (t.Writes[i].Namespace == r.cfg.Chaincode) != (t.Chaincode == r.cfg.Chaincode) {
 			return newFinding(ForeignWrite, block, t.Index, fmt.Errorf("%q writes to %q", t.Chaincode, t.Writes[i].Namespace))
 		}
 	}
@@ -153,20 +149,16 @@ func (r *run) execute(state *overlay, block uint64, t *fabblock.Tx) (*model.Exec
 	return x, r.compare(block, t, x.Writes)
 }
 
-// compare holds the block's writes against the contract's, byte for byte.
+// compare holds a transaction's writes, all in the contract's namespace, against the contract's own, byte
+// for byte. Both are in key order.
 func (r *run) compare(block uint64, t *fabblock.Tx, want []model.StateWrite) error {
-	n := 0
 	for i := range t.Writes {
 		w := &t.Writes[i]
-		if w.Namespace != r.cfg.Chaincode {
-			continue
-		}
-		if n == len(want) || w.Delete || w.Key != want[n].Key || !bytes.Equal(w.Value, want[n].Value) {
+		if i >= len(want) || w.Delete || w.Key != want[i].Key || !bytes.Equal(w.Value, want[i].Value) {
 			return newFinding(OtherWrites, block, t.Index, fmt.Errorf("key %q", w.Key))
 		}
-		n++
 	}
-	if n < len(want) {
+	if n := len(t.Writes); n < len(want) {
 		return newFinding(OtherWrites, block, t.Index, fmt.Errorf("key %q is missing", want[n].Key))
 	}
 	return nil

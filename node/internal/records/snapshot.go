@@ -16,14 +16,19 @@ import (
 type Snapshot struct {
 	s     *Store
 	epoch *epoch
+
+	// The entry read last: a record's value and its history are mostly in the same one.
+	last   entry
+	lastAt uint64 // its position plus one, 0 for none
 }
 
 // Snapshot takes the newest.
 func (s *Store) Snapshot() *Snapshot {
+	s.reading.RLock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now.refs++
-	return &Snapshot{s, s.now}
+	return &Snapshot{s: s, epoch: s.now}
 }
 
 // Release lets go of the snapshot; releasing twice does nothing more.
@@ -35,6 +40,7 @@ func (s *Snapshot) Release() {
 	defer s.s.mu.Unlock()
 	s.s.release(s.epoch)
 	s.epoch = nil
+	s.s.reading.RUnlock()
 }
 
 // Height is the number of blocks that the snapshot reflects.
@@ -58,6 +64,9 @@ func (s *Snapshot) record(kind model.Kind, id model.RecordID) (*record, error) {
 }
 
 func (s *Snapshot) entry(position uint64) (entry, error) {
+	if s.lastAt == position+1 {
+		return s.last, nil
+	}
 	b, err := s.get(logKey(position))
 	if err != nil {
 		return entry{}, err
@@ -65,7 +74,11 @@ func (s *Snapshot) entry(position uint64) (entry, error) {
 	if b == nil {
 		return entry{}, fmt.Errorf("%w: leaf %d", ErrDamaged, position)
 	}
-	return decodeEntry(b)
+	e, err := decodeEntry(b)
+	if err == nil {
+		s.last, s.lastAt = e, position+1
+	}
+	return e, err
 }
 
 // value is the public value of a record.

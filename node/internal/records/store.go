@@ -44,9 +44,15 @@ type Options struct {
 
 // Store is the node's records. Reads are safe for concurrent use.
 type Store struct {
-	db      *leveldb.DB
+	dir     string
 	options Options
+	files   func(dir string) (storage.Storage, error)
 	writer  *Writer
+
+	// reading is held for reading by every snapshot, and for writing while the database is opened anew.
+	reading   sync.RWMutex
+	db        *leveldb.DB     // guarded by reading for readers; changed by the writer's goroutine
+	openFiles storage.Storage // used by the writer's goroutine and Close
 
 	mu      sync.Mutex
 	now     *epoch                 // guarded by mu; what readers see
@@ -64,61 +70,83 @@ type epoch struct {
 
 // Open opens the store in dir, or makes an empty one.
 func Open(dir string, o Options) (*Store, error) {
+	return openWith(dir, o, func(dir string) (storage.Storage, error) { return storage.OpenFile(dir, false) })
+}
+
+func openWith(dir string, o Options, files func(dir string) (storage.Storage, error)) (*Store, error) {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 32 << 20
 	}
 	if o.BufferBytes <= 0 {
 		o.BufferBytes = 32 << 20
 	}
-	db, err := leveldb.OpenFile(dir, &opt.Options{
-		BlockCacheCapacity: o.CacheBytes,
-		WriteBuffer:        o.BufferBytes,
+	s := &Store{dir: dir, files: files, options: o, entries: map[string]cachedEntry{}, grown: make(chan struct{})}
+	at, err := s.openDB()
+	if err != nil {
+		return nil, err
+	}
+	s.writer = newWriter(s, at)
+	if err := s.publish(at, nil, nil); err != nil {
+		return nil, errors.Join(err, s.closeDB())
+	}
+	return s, nil
+}
+
+// openDB opens the database and reads how far it has come.
+func (s *Store) openDB() (cursor, error) {
+	files, err := s.files(s.dir)
+	switch {
+	case errors.Is(err, storage.ErrLocked), errors.Is(err, syscall.EAGAIN):
+		return cursor{}, fmt.Errorf("%w: %s", ErrInUse, s.dir)
+	case err != nil:
+		return cursor{}, err
+	}
+	db, err := leveldb.Open(files, &opt.Options{
+		BlockCacheCapacity: s.options.CacheBytes,
+		WriteBuffer:        s.options.BufferBytes,
 		Filter:             filter.NewBloomFilter(10),
 		// The log is by far the largest part and only grows at its end: large tables and a large first
 		// level keep it from being written again and again.
 		CompactionTableSize: 8 << 20,
 		CompactionTotalSize: 256 << 20,
 		BlockSize:           8 << 10,
+		// A transaction that fails to begin keeps the database's write lock for ever.
+		DisableLargeBatchTransaction: true,
 	})
-	switch {
-	case errors.Is(err, storage.ErrLocked), errors.Is(err, syscall.EAGAIN):
-		return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
-	case lerrors.IsCorrupted(err):
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	case err != nil:
-		return nil, err
+	if err != nil {
+		if lerrors.IsCorrupted(err) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return cursor{}, errors.Join(err, files.Close())
 	}
-	s := &Store{db: db, options: o, entries: map[string]cachedEntry{}, grown: make(chan struct{})}
-	if err := s.begin(); err != nil {
-		_ = db.Close()
-		return nil, err
+	s.db, s.openFiles = db, files
+	at, err := s.begin()
+	if err != nil {
+		return cursor{}, errors.Join(err, s.closeDB())
 	}
-	return s, nil
+	return at, nil
 }
 
-func (s *Store) begin() error {
+func (s *Store) closeDB() error { return errors.Join(s.db.Close(), s.openFiles.Close()) }
+
+func (s *Store) begin() (cursor, error) {
 	b, err := absent(s.db.Get([]byte(spaceFormat), nil))
 	if err != nil {
-		return err
+		return cursor{}, err
 	}
 	raw, err := absent(s.db.Get([]byte(spaceCursor), nil))
 	if err != nil {
-		return err
+		return cursor{}, err
 	}
 	switch {
 	case b == nil && raw == nil:
 		if err := s.db.Put([]byte(spaceFormat), []byte{formatVersion}, nil); err != nil {
-			return err
+			return cursor{}, err
 		}
 	case len(b) != 1 || b[0] != formatVersion:
-		return ErrFormat
+		return cursor{}, ErrFormat
 	}
-	at, err := decodeCursor(raw)
-	if err != nil {
-		return err
-	}
-	s.writer = newWriter(s, at)
-	return s.publish(at, nil, nil)
+	return decodeCursor(raw)
 }
 
 // publish shows readers the database as it now is.
@@ -193,7 +221,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.release(s.now)
 	s.mu.Unlock()
-	return s.db.Close()
+	return s.closeDB()
 }
 
 // Digest is SHA-256 over every key and value in order, each after its length as a uvarint, and the height

@@ -22,6 +22,7 @@ type Writer struct {
 	changed map[string]bool // registry records, by record key
 	touched []model.RecordID
 	err     error
+	failed  bool // the database itself refused a batch
 }
 
 // Writer is the store's one writer.
@@ -41,8 +42,12 @@ func (w *Writer) clear() {
 	w.err = nil
 }
 
-// Reset forgets what was gathered since the last Commit.
+// Reset forgets what was gathered since the last Commit. Where the database refused to write, it is opened
+// anew as soon as the disk has room; until then readers go on and Commit fails.
 func (w *Writer) Reset() {
+	if w.failed {
+		w.failed = w.s.reopen() != nil
+	}
 	w.clear()
 	w.next = w.s.cursor()
 }
@@ -309,8 +314,8 @@ func (w *Writer) Commit() error {
 		return nil
 	}
 	w.batch.Put([]byte(spaceCursor), w.next.encode())
-	if err := w.s.db.Write(w.batch, nil); err != nil {
-		w.err = err
+	if err := w.s.db.Write(w.batch, nil); err != nil && !w.s.holds(w.next) {
+		w.err, w.failed = err, true
 		return err
 	}
 	err := w.s.publish(w.next, w.changed, w.touched)
