@@ -48,7 +48,10 @@ func (o *Outbox) Append(ctx context.Context, key [16]byte, digest model.Digest, 
 		w.put(idempotencyKey(key), i.encode())
 		w.put(madeKey(i.made, idempotencyKey(key)), nil)
 	}
-	return true, o.send(w)
+	if err := o.send(w); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // claim makes this call the only one for its key; known reports that the request is accepted already.
