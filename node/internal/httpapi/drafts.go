@@ -76,34 +76,30 @@ func quickDraft(raw []byte, d *model.Draft) (err error) {
 				d.Body = value
 				return true
 			}
-			c, bad := model.Canonicalize(value)
-			if bad != nil {
-				e := *model.AsError(bad)
-				if e.Field == "" {
-					e.Field = "body"
-				}
-				err = &e
-			}
-			d.Body = c
-			return bad == nil
+			d.Body, err = model.Canonicalize(value)
+			err = within(key, err)
+			return err == nil
 		case "confidential":
 			d.Confidential = new(model.LicenceConfidential)
 			_, err = model.DecodeStrict(value, d.Confidential)
+			err = within(key, err)
 			return once(64) && err == nil && value[0] == '{'
 		}
 		return false
 	})
-	if err != nil && err != error(errSlow) {
-		// A fault of one member is the fault to report only if the element as a whole is JSON.
-		if _, bad := model.Canonicalize(raw); bad != nil {
-			return bad
-		}
-		return err
+	return quickResult(raw, ok, err)
+}
+
+// within names the member in which a fault was found.
+func within(field string, err error) error {
+	if err == nil {
+		return nil
 	}
-	if !ok {
-		return errSlow
+	e := *model.AsError(err)
+	if e.Field == "" {
+		e.Field = field
 	}
-	return nil
+	return &e
 }
 
 func anyText[T ~string](s string) (T, error) {

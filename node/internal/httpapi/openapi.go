@@ -109,7 +109,7 @@ func (d *document) writeRoutes() {
 		{routeLicenceAct, d.schema(sdk.LicenceAct{}), outcome, "Needs the right `licence.<act>`."},
 		{routePropose, d.schema(sdk.NewProposal{}), outcome, ""},
 		{routeApprove, d.schema(sdk.ProposalAct{}), outcome, "`content` and `registry` are required: what the approver saw."},
-		{routeEnact, d.schema(sdk.ProposalAct{}), outcome, "Needs the right named as the proposal's action."},
+		{routeEnact, d.schema(sdk.ProposalAct{}), outcome, "Needs also the right named as the proposal's action."},
 		{routeClose, d.schema(sdk.ProposalAct{}), outcome, ""},
 		{routeDelegate, d.schema(sdk.NewDelegation{}), outcome, ""},
 		{routeEndDelegation, d.schema(sdk.RecordAct{}), outcome, ""},

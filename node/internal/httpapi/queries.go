@@ -86,14 +86,5 @@ func quickQuery(raw []byte, q *model.Query) (err error) {
 		seen |= bit
 		return err == nil && !again
 	})
-	if err != nil && err != error(errSlow) {
-		if _, bad := model.Canonicalize(raw); bad != nil {
-			return bad
-		}
-		return err
-	}
-	if !ok {
-		return errSlow
-	}
-	return nil
+	return quickResult(raw, ok, err)
 }

@@ -62,7 +62,7 @@ var (
 	routeRegistryEntry = &route{method: "GET", path: "/v1/registry/{kind}/{id}", id: "registry-entry", tag: "registry", action: ActionReadRegistry, summary: "An entry of the registry", zh: "登记簿条目"}
 	routePropose       = &route{method: "POST", path: "/v1/registry/proposals", id: "propose", tag: "registry", action: "registry.propose", limit: limitSmall, summary: "Propose a change of the registry", zh: "提出登记事项"}
 	routeApprove       = &route{method: "POST", path: "/v1/registry/proposals/{id}/approve", id: "approve", tag: "registry", action: "registry.approve", limit: limitSmall, summary: "Approve a proposal", zh: "同意提案"}
-	routeEnact         = &route{method: "POST", path: "/v1/registry/proposals/{id}/enact", id: "enact", tag: "registry", limit: limitSmall, summary: "Carry out an approved proposal", zh: "执行提案"}
+	routeEnact         = &route{method: "POST", path: "/v1/registry/proposals/{id}/enact", id: "enact", tag: "registry", action: "registry.admit", limit: limitSmall, summary: "Carry out an approved proposal", zh: "执行提案"}
 	routeClose         = &route{method: "POST", path: "/v1/registry/proposals/{id}/close", id: "close", tag: "registry", action: "registry.close", limit: limitSmall, summary: "Withdraw a proposal", zh: "撤回提案"}
 	routeDelegate      = &route{method: "POST", path: "/v1/registry/delegations", id: "delegate", tag: "registry", action: "registry.delegate", limit: limitSmall, summary: "Delegate issuing", zh: "委托发证"}
 	routeEndDelegation = &route{method: "POST", path: "/v1/registry/delegations/{id}/end", id: "end-delegation", tag: "registry", action: "registry.end-delegation", limit: limitSmall, summary: "End a delegation", zh: "终止委托"}
@@ -74,3 +74,20 @@ var (
 	// Whatever else is asked for: who is not signed in does not even hear that there is nothing.
 	routeElsewhere = &route{path: "/", id: "elsewhere", tag: "open", hidden: true}
 )
+
+// Route is a row of the table of routes, for documents and tests.
+type Route struct {
+	Method, Path, Action string
+	Open                 bool
+}
+
+// Routes lists the routes by method and path; the one for everything else is not among them.
+func Routes() []Route {
+	var out []Route
+	for _, r := range routes {
+		if r != routeElsewhere {
+			out = append(out, Route{r.method, r.path, r.action, r.open})
+		}
+	}
+	return out
+}

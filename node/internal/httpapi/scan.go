@@ -93,6 +93,21 @@ func decodeElement[T any](raw []byte, v *T, quick func([]byte, *T) error) error 
 	return err
 }
 
+// quickResult ends a quick decoder. A member's fault is the one to report only if the element as a whole is
+// JSON; where both are the same fault, the member's says where it is.
+func quickResult(raw []byte, ok bool, err error) error {
+	if err != nil && err != error(errSlow) {
+		if _, whole := model.Canonicalize(raw); whole != nil && model.AsError(whole).Code != model.AsError(err).Code {
+			return whole
+		}
+		return err
+	}
+	if !ok {
+		return errSlow
+	}
+	return nil
+}
+
 // cursor walks JSON text. It checks only what it needs to find where a value ends.
 type cursor struct {
 	in []byte
