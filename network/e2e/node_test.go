@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -141,9 +142,7 @@ func newConsortium(t testing.TB) *consortium {
 		t.Fatal(err)
 	}
 	c := &consortium{t: t, dir: t.TempDir(), nodes: map[string]*node{}}
-	if err := os.CopyFS(c.dir, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
+	copyTree(t, from, c.dir)
 	var d description
 	if err := json.Unmarshal(mustRead(t, filepath.Join(c.dir, "demo.json")), &d); err != nil {
 		t.Fatal(err)
@@ -159,6 +158,34 @@ func newConsortium(t testing.TB) *consortium {
 		c.nodes[n.name] = n
 	}
 	return c
+}
+
+// copyTree copies a folder of stopped processes, with the files' rights: keys are their owner's alone.
+func copyTree(t testing.TB, from, to string) {
+	t.Helper()
+	if err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), info.Mode().Perm())
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), raw, info.Mode().Perm())
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // start starts the ledger and some of the nodes, and waits until they are ready.
