@@ -24,6 +24,9 @@ func (h health) Components() []sdk.Component {
 		follower.Status, follower.Code, follower.Detail = sdk.Failed, model.CodeFollowerStopped, string(found.Code)+": "+found.En
 	case n.records.Position() == 0:
 		follower.Status, follower.Detail = sdk.Failed, "the ledger's first records are not here yet"
+		if trouble != nil {
+			follower.Code, follower.Detail = model.CodeLedgerUnavailable, follower.Detail+": "+trouble.Error()
+		}
 	case n.follower.Age() > quietFor:
 		follower.Status, follower.Code = sdk.Degraded, model.CodeLedgerUnavailable
 		if trouble != nil {

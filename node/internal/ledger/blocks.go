@@ -55,7 +55,7 @@ func (c *Client) Blocks(ctx context.Context, from uint64) iter.Seq2[*common.Bloc
 				failed(err)
 				return
 			case r.GetBlock() == nil:
-				failed(badStatus(int32(r.GetStatus())))
+				failed(badStatus(r.GetStatus(), c.cfg.Identity.MspID()))
 				return
 			}
 			if !yield(r.GetBlock(), nil) {
@@ -89,7 +89,7 @@ func (c *Client) Height(ctx context.Context) (uint64, error) {
 		}
 		b, ok := r.GetType().(*peer.DeliverResponse_FilteredBlock)
 		if !ok {
-			return blocksError(badStatus(int32(r.GetStatus())))
+			return blocksError(badStatus(r.GetStatus(), c.cfg.Identity.MspID()))
 		}
 		height = b.FilteredBlock.GetNumber() + 1
 		return nil

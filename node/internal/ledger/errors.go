@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -186,4 +187,11 @@ func blocksError(err error) error {
 	return &Error{Stage: StageBlocks, Kind: NotOrdered, Cause: err, busy: true}
 }
 
-func badStatus(code int32) error { return fmt.Errorf("the gateway answered with status %d", code) }
+// badStatus is an answer without a block. The commonest cause of the one is a certificate that another
+// authority than the organisation's issued, or that has expired; the gateway does not say so itself.
+func badStatus(code common.Status, msp string) error {
+	if code == common.Status_FORBIDDEN {
+		return fmt.Errorf("the gateway answered with status %d: the ledger does not accept this node's certificate as %s's", code, msp)
+	}
+	return fmt.Errorf("the gateway answered with status %d", code)
+}
