@@ -70,9 +70,9 @@ func (o *client) history(w io.Writer, entries []model.HistoryEntry) {
 		what := o.typeName(e.Type)
 		switch {
 		case act.How == model.Correct:
-			what += o.say("（更正）", " (correct)")
+			what = o.say("更正", "correct")
 		case act.How == model.ChangeOf:
-			what += o.say("（变更）", " (change)")
+			what = o.say("变更", "change")
 		case act.To != "" && e.Type == model.LicenceTransfer:
 			what += " → " + string(act.To)
 		}

@@ -99,7 +99,7 @@ func issueCommand() *cobra.Command {
 	f.StringVar(&o.file, "file", "", "the licence's file; its digests go with the licence")
 	f.BoolVar(&o.sealed, "sealed", false, "the file carries an electronic seal, so its digests may be public; else one is committed to")
 	f.StringVar(&o.draft, "json-file", "", "take the licence from this JSON file (the body of POST /v1/licences); flags override it")
-	f.StringVar(&o.keep, "keep", "", "write what opens the commitments to this new file (0600)")
+	f.StringVar(&o.keep, "keep", "", "write what opens the commitments to this new file (0600) instead of printing it")
 	f.StringVar(&o.idempotency, "idempotency-key", "", "the same key and content are the same request, however often it is sent")
 	return c
 }
@@ -141,6 +141,7 @@ func (o *issueFlags) run(c *cobra.Command) error {
 		if err := keep.Sync(); err != nil {
 			return err
 		}
+		out.Presentation = nil
 	}
 	return o.outcome(c.OutOrStdout(), out)
 }

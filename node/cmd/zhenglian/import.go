@@ -99,7 +99,7 @@ func (o *importFlags) run(c *cobra.Command) error {
 		Map: m, Targets: targets, Clock: time.Now, BatchRows: o.batch, InFlight: o.inFlight,
 		Open: func() (io.ReadCloser, error) { return os.Open(o.file) },
 	}
-	r := &report{o: o, im: im, out: c.OutOrStdout(), meter: newMeter(&o.client, c.ErrOrStderr())}
+	r := &report{o: o, im: im, out: c.OutOrStdout(), faults: []importer.Fault{}, byCode: map[model.Code]int{}, meter: newMeter(&o.client, c.ErrOrStderr())}
 	im.Fault, im.Progress, im.Presented = r.fault, r.meter.progress, r.presented
 	err = r.run(c.Context())
 	var whole *importer.FileError
@@ -232,9 +232,6 @@ type summary struct {
 }
 
 func (r *report) fault(f importer.Fault) {
-	if r.byCode == nil {
-		r.byCode = map[model.Code]int{}
-	}
 	r.byCode[f.Code]++
 	if len(r.faults) == maxShown {
 		r.more++

@@ -106,7 +106,10 @@ type rowCheck struct {
 }
 
 func (r *rowCheck) fault(field string, code model.Code, detail string) {
-	r.faults = append(r.faults, r.c.m.faultOf(r.line, &model.Error{Code: code, Field: field, Detail: detail}))
+	f := r.c.m.faultOf(r.line, &model.Error{Code: code, Field: field, Detail: detail})
+	if !slices.Contains(r.faults, f) { // two fields may come from one column
+		r.faults = append(r.faults, f)
+	}
 }
 
 func (r *rowCheck) cell(column string) string { return r.cells[r.c.column[column]] }

@@ -66,8 +66,8 @@ func (f Fault) String() string {
 func (m *Map) faultOf(line int, e *model.Error) Fault {
 	field := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(e.Field, "body."), "value."), "confidential.")
 	f := Fault{Line: line, Code: e.Code, Detail: e.Detail}
-	if s, ok := m.Fields[field]; ok {
-		f.Column = s.origin()
+	if _, ok := m.Fields[field]; ok {
+		f.Column = m.origin(field)
 	} else if field == "agency" || field == "under" || field == "region" {
 		f.Column = strings.Join(m.Agency.columns(), ", ")
 	}
@@ -81,7 +81,7 @@ func (m *Map) faultOf(line int, e *model.Error) Fault {
 func (m *Map) columnOf(code model.Code) string {
 	switch code {
 	case model.CodeNumberTaken:
-		return m.Fields["number"].origin()
+		return m.origin("number")
 	case model.CodeForbidden, model.CodeNotActingFor, model.CodeAgencyUnknown, model.CodeAgencyNotActive, model.CodeNotIssuer,
 		model.CodeKeyUnknown, model.CodeTypeNotPermitted, model.CodeDelegationUnknown, model.CodeDelegationNotValid, model.CodeRegionNotPermitted:
 		return strings.Join(m.Agency.columns(), ", ")

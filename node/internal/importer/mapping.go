@@ -285,8 +285,9 @@ func (m *Map) comma() (rune, error) {
 	return 0, badMap("delimiter must be comma, semicolon or tab")
 }
 
-// origin is the column that a reader of the file should look at.
-func (s Source) origin() string {
+// origin is the column that a reader of the file should look at for a field.
+func (m *Map) origin(field string) string {
+	s := m.Fields[field]
 	if s.Column != "" {
 		return s.Column
 	}
@@ -294,6 +295,9 @@ func (s Source) origin() string {
 		if p.column != "" {
 			return p.column
 		}
+	}
+	if s.needsHolder() {
+		return m.Fields["holder_code"].Column
 	}
 	return ""
 }
