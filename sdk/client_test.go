@@ -18,7 +18,7 @@ func outcomes(n int) []model.Outcome {
 	for i := range n {
 		o := model.Outcome{Operation: model.NewOpID(), Status: model.Committed, Kind: model.KindLicence, Record: "bj-scjg.12", Version: uint64(i)}
 		o.Receipt = &model.Receipt{Operation: o.Operation, Digest: model.DigestOf([]byte{byte(i)}), Kind: o.Kind, Record: o.Record, Version: o.Version,
-			State: model.InForce, Position: 1 << 40, Leaf: model.DigestOf(nil), Block: 7, Tx: strings.Repeat("ab", 32), Time: model.TimeOf(time.UnixMilli(1_790_000_000_123))}
+			State: model.InForce, Position: 1 << 40, Leaf: model.DigestOf(nil), Block: 7, Tx: strings.Repeat("ab", 32), Time: model.TimeOf(time.UnixMilli(1_790_000_000_123)), Late: i%2 == 1}
 		list = append(list, o)
 	}
 	return list

@@ -45,6 +45,7 @@ func committedOutcomes(body []byte) ([]model.Outcome, bool) {
 		r.Block = f.number(`,"block":`)
 		r.Tx = f.plain(`,"tx":"`)
 		f.text(`,"time":"`, &r.Time)
+		r.Late = f.literal(`,"late":true`)
 		if !f.literal("}}") || len(receipts) == cap(receipts) {
 			return nil, false
 		}

@@ -196,9 +196,11 @@ func appendOutcome(b []byte, o *model.Outcome) []byte {
 		b = appendProblem(append(b, `,"problem":`...), o.Problem)
 	}
 	if len(o.Presentation) > 0 { // rare: a licence with a confidential body
-		if p, err := json.Marshal(o.Presentation); err == nil {
-			b = append(append(b, `,"presentation":`...), p...)
+		p, err := json.Marshal(o.Presentation)
+		if err != nil {
+			panic(err) // texts, integers and booleans that came as JSON; to leave them out would lose them
 		}
+		b = append(append(b, `,"presentation":`...), p...)
 	}
 	return append(b, '}')
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"testing"
 	"time"
 
@@ -120,6 +121,78 @@ func TestListShapes(t *testing.T) {
 	}{{true, []int{1}, "1"}, {false, []int{1}, "[1]"}, {false, []int{1, 2}, "[1,2]"}, {false, nil, "[]"}} {
 		if got := string(appendList(nil, tt.single, tt.list, one)); got != tt.want {
 			t.Errorf("%v: %s", tt, got)
+		}
+	}
+}
+
+// fill sets every field that JSON shows to something that is not its zero value.
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch v.Interface().(type) {
+	case model.Time:
+		v.Set(reflect.ValueOf(model.TimeOf(time.UnixMilli(1_790_000_000_123))))
+		return
+	case json.RawMessage:
+		v.SetBytes([]byte(`{"a":1}`))
+		return
+	case model.Presentation:
+		v.Set(reflect.ValueOf(model.Presentation{"b": {Value: "甲"}, "a": {Salt: model.NewSalt(), Value: 7}}))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(t, v.Field(i))
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem())
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		fill(t, v.Index(0))
+		fill(t, v.Index(1))
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(t, v.Index(i))
+		}
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Uint64, reflect.Uint8:
+		v.SetUint(7)
+	default:
+		t.Fatalf("a field of type %s", v.Type())
+	}
+}
+
+// A field that is added to a type must be added to its encoder.
+func TestEncodersKnowEveryField(t *testing.T) {
+	var (
+		verdict model.Verdict
+		outcome model.Outcome
+		event   sdk.Event
+	)
+	for _, tt := range []struct {
+		v      any
+		encode func() []byte
+	}{
+		{&verdict, func() []byte { return appendVerdict(nil, &verdict) }},
+		{&outcome, func() []byte { return appendOutcome(nil, &outcome) }},
+		{&event, func() []byte {
+			_, data, _ := bytes.Cut(appendEvent(nil, &event), []byte("data: "))
+			return bytes.TrimSpace(data)
+		}},
+	} {
+		fill(t, reflect.ValueOf(tt.v).Elem())
+		want, err := json.Marshal(tt.v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tt.encode(); !bytes.Equal(got, want) {
+			t.Errorf("%T\n%s\nwant\n%s", tt.v, got, want)
 		}
 	}
 }
