@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -26,7 +27,7 @@ func (s Salt) MarshalText() ([]byte, error) {
 
 // UnmarshalText accepts exactly what MarshalText writes.
 func (s *Salt) UnmarshalText(b []byte) error {
-	if len(b) != 43 {
+	if len(b) != 43 || bytes.ContainsAny(b, "\r\n") { // which the decoder would pass over
 		return E(CodeBadValue, "salt")
 	}
 	v, err := base64.RawURLEncoding.Strict().DecodeString(string(b))
