@@ -9,3 +9,5 @@
 // Nothing here reads a clock, a file or the network, so an endorser, a follower and an offline verifier
 // decide alike. All functions are safe for concurrent use; values are not shared unless a comment says so.
 package model
+
+//go:generate go test -run TestDocuments . -update
