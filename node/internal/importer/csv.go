@@ -103,7 +103,7 @@ func (s *Rows) Next() (line int, cells []string, fault *Fault, err error) {
 			return 0, nil, nil, err
 		}
 		line = s.line - lines + 1
-		if len(bytes.TrimRight(row, "\r\n")) == 0 && row != nil {
+		if row != nil && len(bytes.TrimSuffix(bytes.TrimSuffix(row, []byte("\n")), []byte("\r"))) == 0 {
 			continue
 		}
 		code := model.Code("")

@@ -31,7 +31,8 @@ type Import struct {
 	// nil.
 	Presented func([]Issued) error
 
-	dir *Directory
+	dir   *Directory
+	pause time.Duration // before a request is repeated for the first time; 0.1 s by default
 }
 
 // Progress is how far a pass has come.

@@ -28,7 +28,7 @@ func mustMap(t testing.TB, name string) *Map {
 
 func newImport(m *Map, file []byte, targets []Target) *Import {
 	return &Import{
-		Map: m, Targets: targets, Clock: func() time.Time { return today }, Patience: 5 * time.Second,
+		Map: m, Targets: targets, Clock: func() time.Time { return today }, Patience: 5 * time.Second, pause: time.Millisecond,
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(file)), nil },
 	}
 }

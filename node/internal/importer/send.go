@@ -27,7 +27,7 @@ type sending struct {
 func (s *sending) send() error {
 	ctx := s.run.ctx
 	failing := time.Time{}
-	for wait := 100 * time.Millisecond; len(s.rows) > 0; wait = min(2*wait, 5*time.Second) {
+	for wait := s.run.im.firstPause(); len(s.rows) > 0; wait = min(2*wait, 5*time.Second) {
 		outcomes, err := s.target.Node.Submit(ctx, s.key(), s.drafts())
 		var refusal *Refusal
 		switch {
@@ -73,6 +73,13 @@ func (s *sending) patience() time.Duration {
 		return s.run.im.Patience
 	}
 	return defaultPatience
+}
+
+func (im *Import) firstPause() time.Duration {
+	if im.pause > 0 {
+		return im.pause
+	}
+	return 100 * time.Millisecond
 }
 
 // passing reports whether sending again can help.

@@ -26,12 +26,17 @@ func ShippedMaps() []string {
 	return out
 }
 
-// ShippedMap is a map that comes with the program, by its name; an fs.ErrNotExist for none.
+// ShippedMap is a map that comes with the program, by its name ("sample" is that of Sample); an
+// fs.ErrNotExist for none.
 func ShippedMap(name string) (*Map, error) {
 	if strings.ContainsAny(name, "/\\") {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	raw, err := shipped.ReadFile("maps/" + name + ".yaml")
+	path := "maps/" + name + ".yaml"
+	if name == "sample" {
+		path = "sample/licences.yaml"
+	}
+	raw, err := shipped.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
