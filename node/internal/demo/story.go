@@ -1,15 +1,21 @@
 package demo
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/importer"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
@@ -59,6 +65,9 @@ func (s *stage) tell(ctx context.Context, fresh bool) error {
 		if err := t.delegations(ctx); err != nil {
 			return err
 		}
+		if err := t.samples(ctx); err != nil {
+			return err
+		}
 	}
 	if err := t.enterprise(ctx); err != nil {
 		return fmt.Errorf("demo: step %d: %w", t.step+1, err)
@@ -89,6 +98,38 @@ func (t *teller) delegations(ctx context.Context) error {
 	}
 	t.line(t.say("市级部门委托各区签发营业执照", "the cities delegate business licences to their districts"),
 		t.say(fmt.Sprintf("%d 项委托", n), fmt.Sprintf("%d delegations", n)), time.Since(start))
+	return nil
+}
+
+// samples imports the file of invented holders that comes with the program, with the program's own command.
+func (t *teller) samples(ctx context.Context) error {
+	file, _, err := importer.Sample()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(t.o.Dir, "sample.csv")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		return err
+	}
+	start := time.Now()
+	c := exec.CommandContext(ctx, t.o.Program, "import", "licences", path, "--map", "sample", "--demo", t.o.Dir, "--json")
+	var problem bytes.Buffer
+	c.Stderr = &problem
+	out, err := c.Output()
+	if err != nil {
+		return fmt.Errorf("demo: importing the sample: %w\n%s%s", err, out, problem.String())
+	}
+	var imported struct {
+		Result struct {
+			Issued int `json:"issued"`
+		} `json:"result"`
+	}
+	if err := json.Unmarshal(out, &imported); err != nil || imported.Result.Issued == 0 {
+		return fmt.Errorf("demo: importing the sample issued %d licences: %s", imported.Result.Issued, out)
+	}
+	issued := imported.Result.Issued
+	t.line(t.say("三地导入样例营业执照（CSV）", "the three import a sample of business licences (CSV)"),
+		t.say(fmt.Sprintf("%d 张证照", issued), fmt.Sprintf("%d licences", issued)), time.Since(start))
 	return nil
 }
 
