@@ -8,6 +8,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -135,24 +136,21 @@ func (c *Client) sign(tx *client.Transaction, own *header) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
 	}
-	var prepared gateway.PreparedTransaction
-	if err := proto.Unmarshal(raw, &prepared); err != nil {
+	w := walker{}
+	_, envelope := w.pair(raw)     // PreparedTransaction: id, Envelope
+	payload, _ := w.pair(envelope) // Envelope: payload, signature
+	if w.err != nil {
+		return nil, altered(own, w.err)
+	}
+	if err := own.check(payload); err != nil {
 		return nil, altered(own, err)
 	}
-	if err := own.check(prepared.GetEnvelope()); err != nil {
-		return nil, altered(own, err)
-	}
-	signature, err := c.cfg.Identity.SignDigest(tx.Digest())
+	digest := sha256.Sum256(payload)
+	signature, err := c.cfg.Identity.SignDigest(digest[:])
 	if err != nil {
 		return nil, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
 	}
-	prepared.Envelope.Signature = signature
-	prepared.TransactionId = own.txID
-	envelope, err := proto.Marshal(&prepared)
-	if err != nil {
-		return nil, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
-	}
-	return envelope, nil
+	return signedEnvelope(own.txID, payload, signature), nil
 }
 
 // Submit sends an envelope that Propose made for ordering. Success means ordered, not committed. Sending

@@ -5,10 +5,7 @@ import (
 	"errors"
 
 	"github.com/hyperledger/fabric-gateway/pkg/client"
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
 	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -27,69 +24,51 @@ func ownHeader(p *client.Proposal) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	var proposed gateway.ProposedTransaction
-	if err := proto.Unmarshal(raw, &proposed); err != nil {
-		return nil, err
-	}
-	var proposal peer.Proposal
-	if err := proto.Unmarshal(proposed.GetProposal().GetProposalBytes(), &proposal); err != nil {
-		return nil, err
-	}
-	var h common.Header
-	if err := proto.Unmarshal(proposal.GetHeader(), &h); err != nil {
-		return nil, err
-	}
-	var payload peer.ChaincodeProposalPayload
-	if err := proto.Unmarshal(proposal.GetPayload(), &payload); err != nil {
-		return nil, err
-	}
-	return &header{
-		txID: p.TransactionID(), channel: h.GetChannelHeader(), signature: h.GetSignatureHeader(), input: payload.GetInput(),
-	}, nil
+	w := walker{}
+	_, signed := w.pair(raw)      // ProposedTransaction: id, SignedProposal
+	proposal, _ := w.pair(signed) // SignedProposal: Proposal, signature
+	head, payload := w.pair(proposal)
+	own := &header{txID: p.TransactionID()}
+	own.channel, own.signature = w.pair(head)
+	own.input, _ = w.pair(payload)
+	return own, w.err
 }
 
-// check refuses an envelope that is not the endorsed form of this proposal. What endorsers added (read and
+// check refuses a payload that is not the endorsed form of this proposal. What endorsers added (read and
 // write set, response, endorsements) is judged by everyone who reads the block; what is ours must be ours,
 // because the signature makes it so.
-func (own *header) check(env *common.Envelope) error {
-	var payload common.Payload
-	if err := proto.Unmarshal(env.GetPayload(), &payload); err != nil {
-		return err
-	}
-	if !bytes.Equal(payload.GetHeader().GetChannelHeader(), own.channel) {
+func (own *header) check(payload []byte) error {
+	w := walker{}
+	head, tx := w.pair(payload)
+	channel, signature := w.pair(head)
+	action, more := w.pair(tx) // Transaction: its one action
+	creator, inner := w.pair(action)
+	proposal, _ := w.pair(inner) // ChaincodeActionPayload: proposal payload, endorsements
+	input, transient := w.pair(proposal)
+	switch {
+	case w.err != nil:
+		return w.err
+	case !bytes.Equal(channel, own.channel):
 		return errors.New("another channel header")
-	}
-	if !bytes.Equal(payload.GetHeader().GetSignatureHeader(), own.signature) {
+	case !bytes.Equal(signature, own.signature) || !bytes.Equal(creator, own.signature):
 		return errors.New("another creator or nonce")
-	}
-	var tx peer.Transaction
-	if err := proto.Unmarshal(payload.GetData(), &tx); err != nil {
-		return err
-	}
-	if len(tx.GetActions()) != 1 {
-		return errors.New("not one action")
-	}
-	action := tx.GetActions()[0]
-	if !bytes.Equal(action.GetHeader(), own.signature) {
-		return errors.New("another creator or nonce in the action")
-	}
-	var inner peer.ChaincodeActionPayload
-	if err := proto.Unmarshal(action.GetPayload(), &inner); err != nil {
-		return err
-	}
-	var input peer.ChaincodeProposalPayload
-	if err := proto.Unmarshal(inner.GetChaincodeProposalPayload(), &input); err != nil {
-		return err
-	}
-	if !bytes.Equal(input.GetInput(), own.input) || len(input.GetTransientMap()) != 0 {
+	case !bytes.Equal(input, own.input):
 		return errors.New("other arguments")
-	}
-	if len(payload.ProtoReflect().GetUnknown())+len(payload.GetHeader().ProtoReflect().GetUnknown())+
-		len(tx.ProtoReflect().GetUnknown())+len(action.ProtoReflect().GetUnknown())+
-		len(inner.ProtoReflect().GetUnknown())+len(input.ProtoReflect().GetUnknown()) != 0 {
-		return errors.New("unknown fields")
+	case more != nil || transient != nil:
+		return errors.New("more than was proposed")
 	}
 	return nil
+}
+
+// walker keeps the first error of a walk through nested messages.
+type walker struct{ err error }
+
+func (w *walker) pair(b []byte) (one, two []byte) {
+	one, two, err := pair(b)
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	return one, two
 }
 
 func serializeIdentity(id Identity) ([]byte, error) {
