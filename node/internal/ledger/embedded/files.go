@@ -196,10 +196,9 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // masked is leveldb's checksum.
-func masked(b []byte) uint32 {
-	c := crc32.Checksum(b, castagnoli)
-	return (c>>15 | c<<17) + 0xa282ead8
-}
+func masked(b []byte) uint32 { return mask(crc32.Checksum(b, castagnoli)) }
+
+func mask(crc uint32) uint32 { return (crc>>15 | crc<<17) + 0xa282ead8 }
 
 // records walks over a file in leveldb's log format. mayTear says that a write may have been cut short at its end.
 // It reports whether every record was read.
@@ -232,8 +231,7 @@ func (s *fileScan) records(file string, b []byte, mayTear bool, fn func(offset i
 		end := at + logHeader + length
 		room := at - at%logBlock + logBlock // where the 32 KiB block ends
 		if end > len(b) && end <= room {
-			// Cut short, unless what is there is whole and only its length is wrong.
-			if masked(b[at+6:]) == sum {
+			if wholeAtAnyLength(b[at+6:], sum) {
 				s.damaged(file, at+4, "a chunk's length is wrong")
 				return false
 			}
@@ -266,6 +264,19 @@ func (s *fileScan) records(file string, b []byte, mayTear bool, fn func(offset i
 		return torn(begin, "a record's end is missing")
 	}
 	return true
+}
+
+// wholeAtAnyLength tells a chunk whose length was changed from one that was cut off: of the former all bytes are
+// there, and at its true length they match the checksum. Everything after it would be passed over.
+func wholeAtAnyLength(b []byte, sum uint32) bool {
+	crc := uint32(0)
+	for i := range b {
+		crc = crc32.Update(crc, castagnoli, b[i:i+1])
+		if mask(crc) == sum {
+			return true
+		}
+	}
+	return false
 }
 
 const (

@@ -288,3 +288,50 @@ func logical(t *testing.T, dir string) string {
 	}
 	return string(hashOf(parts...))
 }
+
+// TestRecordsEveryBit flips every bit of the journals and manifests: each flip is damage, never the mark of a crash.
+// And cuts them off at every length: that is never damage.
+func TestRecordsEveryBit(t *testing.T) {
+	r := newRig(t, nil)
+	fill(t, r, false)
+	for _, pattern := range []string{"*.log", "MANIFEST-*"} {
+		names, err := filepath.Glob(filepath.Join(r.dir, "*", pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatal(names, err)
+		}
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			scan := func(b []byte) *dbFiles {
+				s := &fileScan{name: "db", out: &dbFiles{}}
+				s.records(name, b, true, func(int, []byte) {})
+				return s.out
+			}
+			// Twenty kilobytes of whole records are enough, and leave room in the 32 KiB block for a length to grow into.
+			end := len(b)
+			(&fileScan{out: &dbFiles{}}).records(name, b, true, func(offset int, _ []byte) {
+				if end == len(b) && offset > 20<<10 {
+					end = offset
+				}
+			})
+			b = b[:end]
+			if f := scan(b); len(f.torn)+len(f.damage) > 0 {
+				t.Fatal(f)
+			}
+			for i := range b {
+				if len(scan(b[:i]).damage) > 0 {
+					t.Fatalf("%s cut off at %d is damage: %v", name, i, scan(b[:i]).damage)
+				}
+				for bit := range 8 {
+					b[i] ^= 1 << bit
+					if len(scan(b).damage) == 0 {
+						t.Fatalf("%s: bit %d of byte %d of %d flipped and unnoticed", name, bit, i, len(b))
+					}
+					b[i] ^= 1 << bit
+				}
+			}
+		}
+	}
+}
