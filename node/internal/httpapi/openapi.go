@@ -183,6 +183,9 @@ func (d *document) finish() ([]byte, error) {
 		p["code"].Enum = append(p["code"].Enum, string(c))
 	}
 	p["written"].Enum = []any{"nothing", "perhaps"}
+	draft := d.config.Components.Schemas.Map()["Draft"]
+	draft.Required = []string{"type"}
+	draft.Properties["agency"].Description = "The caller's by default."
 	for _, item := range d.config.Paths {
 		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put} {
 			if op != nil {

@@ -7,12 +7,6 @@ import (
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
-// Sizes of pages.
-const (
-	defaultPage = 100
-	maxPage     = 1000
-)
-
 // output is the answer of a reading route.
 type output[T any] struct{ Body T }
 
