@@ -40,6 +40,9 @@ func (h health) Components() []sdk.Component {
 			writes.Status = sdk.Failed // not ready yet, for a moment
 		}
 	}
+	if n.outbox.Full() { // whatever else holds writes up: now none is accepted
+		writes.Status, writes.Code, writes.Detail = sdk.Degraded, model.CodeStorageFull, "the disk under the node's folder is nearly full: nothing is accepted"
+	}
 	out := []sdk.Component{follower, writes}
 	if n.embedded != nil {
 		ledger := sdk.Component{Name: "ledger", Status: sdk.OK}
