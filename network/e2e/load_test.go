@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -210,8 +209,9 @@ func (b *book) settle(n *node) []sdk.Event {
 	return b.complete(n, true)
 }
 
-// complete waits until all accepted operations are in the log and then judges the log. With all, nothing
-// may be missing.
+// complete waits until all accepted operations are in the log and no request stands there in part: a request
+// is accepted as a whole, also one whose answer a kill has cut off, but may be spread over transactions. Then
+// it judges the log. With all, nothing may be missing.
 func (b *book) complete(n *node, all bool) []sdk.Event {
 	b.t.Helper()
 	b.mu.Lock()
@@ -221,42 +221,53 @@ func (b *book) complete(n *node, all bool) []sdk.Event {
 		b.t.Fatalf("%d answers that must not be: %s", len(failures), strings.Join(failures[:min(3, len(failures))], "\n"))
 	}
 	var events []sdk.Event
-	var missing []string
-	eventually(b.t, 60*time.Second, "all accepted operations are committed", func() bool {
+	var counts map[string]int
+	deadline := time.Now().Add(60 * time.Second)
+	for {
 		events = n.log()
-		there := map[model.OpID]bool{}
-		for i := range events {
-			there[events[i].Operation] = true
+		counts = tally(b.t, events)
+		bad := b.partial(events, counts, all)
+		if len(bad) == 0 {
+			break
 		}
-		missing = missing[:0]
-		for _, r := range b.requests {
-			for i, id := range r.ids {
-				if !there[id] {
-					missing = append(missing, r.numbers[i])
-				}
-			}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%d requests are not what they should be: %s", len(bad), strings.Join(bad[:min(5, len(bad))], "\n"))
 		}
-		return len(missing) == 0
-	})
-	counts := tally(b.t, events)
-	for _, r := range b.requests {
-		found := 0
-		for _, number := range r.numbers {
-			if counts[number] > 1 {
-				b.t.Errorf("%s stands in the log %d times", number, counts[number])
-			}
-			found += counts[number]
-		}
-		if found != len(r.numbers) && (found != 0 || r.ids != nil || all) {
-			b.t.Errorf("request %s: %d of %d operations stand in the log (accepted: %v)", r.key, found, len(r.numbers), r.ids != nil)
-		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	for number := range maps.Keys(counts) {
-		if !strings.HasPrefix(number, b.name) {
+	for number, count := range counts {
+		switch {
+		case count != 1:
+			b.t.Errorf("%s stands in the log %d times", number, count)
+		case !strings.HasPrefix(number, b.name):
 			b.t.Errorf("the log holds %s, which nobody asked for", number)
 		}
 	}
 	return events
+}
+
+// partial names the requests of which something is missing.
+func (b *book) partial(events []sdk.Event, counts map[string]int, all bool) (bad []string) {
+	there := map[model.OpID]bool{}
+	for i := range events {
+		there[events[i].Operation] = true
+	}
+	for _, r := range b.requests {
+		found, known := 0, 0
+		for _, number := range r.numbers {
+			found += min(counts[number], 1)
+		}
+		for _, id := range r.ids {
+			if there[id] {
+				known++
+			}
+		}
+		whole := found == len(r.numbers) && known == len(r.ids)
+		if !whole && (found != 0 || r.ids != nil || all) {
+			bad = append(bad, fmt.Sprintf("request %s: %d of %d operations stand in the log (accepted: %v)", r.key, found, len(r.numbers), r.ids != nil))
+		}
+	}
+	return bad
 }
 
 // tally checks that the log is without gaps (positions, and versions of each record) and that no operation
@@ -289,6 +300,7 @@ func tally(t testing.TB, events []sdk.Event) map[string]int {
 		if err := json.Unmarshal(e.Body, &body); err != nil {
 			t.Fatal(err)
 		}
+		// An amendment would carry both; the writers make none.
 		counts[body.Value.Number+body.Decision.Number]++
 	}
 	return counts
