@@ -300,3 +300,21 @@ func FuzzJournalLines(f *testing.F) {
 		}
 	})
 }
+
+// The maps in the guides are maps.
+func TestGuides(t *testing.T) {
+	for _, lang := range []string{"en", "zh-CN"} {
+		raw, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "guide", "import."+lang+".md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, ok := strings.Cut(string(raw), "```yaml\n")
+		text, _, ok2 := strings.Cut(rest, "```")
+		if !ok || !ok2 {
+			t.Fatal(lang, ": no map")
+		}
+		if m, err := DecodeMap([]byte(text)); err != nil || len(m.Fields) < 7 {
+			t.Errorf("%s: %v", lang, err)
+		}
+	}
+}
