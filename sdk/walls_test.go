@@ -38,6 +38,7 @@ var adapterMay = map[[2]string]string{
 	{"ledger/embedded", "ledger/fabblock"}: "both speak Fabric's blocks",
 	{"ledger/embedded", "ledger/msp"}:      "the ledger is the channel's membership service",
 	{"follow", "ledger/fabblock"}:          "the follower believes no block that it did not check",
+	{"intake", "vault"}:                    "an operation is accepted only after its salts are kept: one rule over both",
 }
 
 // goPackage is what `go list -json` says of a package, as far as the walls go.
@@ -183,8 +184,8 @@ func refuseOwn(from, to string) string {
 		if !model && !within(to, "sdk") {
 			return "outsiders build against sdk, which knows the model only"
 		}
-	case within(from, "node/internal/app"), within(from, "node/cmd"):
-		// The ones that wire.
+	case within(from, "node/internal/app"), within(from, "node/cmd"), within(from, "node/internal/demo"):
+		// The ones that wire; the demo founds nodes as the command does and runs the command.
 	case within(from, "node"):
 		a, b := adapter(from), adapter(to)
 		_, allowed := adapterMay[[2]string{a, b}]
