@@ -2,7 +2,10 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"github.com/syndtr/goleveldb/leveldb"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
@@ -76,6 +79,8 @@ func (o *Outbox) claim(key [16]byte, digest model.Digest) (known bool, release f
 		}
 		before, _, ok, err := o.Lookup(key)
 		switch {
+		case errors.Is(err, leveldb.ErrClosed):
+			err = model.E(model.CodeStorageFull).Because(err)
 		case err != nil:
 			err = model.E(model.CodeInternal).Because(err)
 		case ok && before != digest:

@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -31,7 +30,7 @@ func (w *write) put(key, value []byte) { w.puts = append(w.puts, pair{key, value
 
 // failure is what the committer knows of a disk that failed.
 type failure struct {
-	failed atomic.Bool
+	failed bool
 	void   [][]byte  // keys whose writes failed: perhaps on the disk, must not survive
 	tried  time.Time // last attempt to recover
 }
@@ -74,16 +73,23 @@ func (o *Outbox) drop(w *write) {
 // the fewer syncs a request costs.
 func (o *Outbox) commitLoop() {
 	defer close(o.stopped)
-	tick := time.NewTicker(time.Hour)
+	tick := time.NewTicker(retryAfter)
 	defer tick.Stop()
+	expired := time.Now()
 	for {
 		var group []*write
 		select {
 		case w := <-o.writes:
 			group = append(group, w)
 		case <-tick.C:
-			if err := o.expire(); err != nil {
-				o.cfg.Logger.Error("outbox could not expire old entries", "cause", err)
+			switch {
+			case o.state.failed:
+				o.recover()
+			case time.Since(expired) > time.Hour:
+				expired = time.Now()
+				if err := o.expire(); err != nil {
+					o.cfg.Logger.Error("outbox could not expire old entries", "cause", err)
+				}
 			}
 			continue
 		case <-o.closing:
@@ -128,7 +134,11 @@ func (o *Outbox) commit(group []*write) {
 	if len(group) == 0 {
 		return
 	}
-	batch := new(leveldb.Batch)
+	if o.batch == nil || len(o.batch.Dump()) > 2*groupBytes {
+		o.batch = leveldb.MakeBatch(groupBytes / 8)
+	}
+	batch := o.batch
+	batch.Reset()
 	for _, w := range group {
 		for _, p := range w.puts {
 			batch.Put(p.key, p.value)
@@ -155,7 +165,7 @@ func (o *Outbox) commit(group []*write) {
 // admit turns away what cannot be written now. Requests need free disk above the reserve; refusals and
 // envelopes may use the reserve, because they are what empties the outbox.
 func (o *Outbox) admit(group []*write) []*write {
-	if o.state.failed.Load() && !o.recover() {
+	if o.state.failed && !o.recover() {
 		for _, w := range group {
 			o.refuse(w, model.CodeStorageFull)
 		}
@@ -185,7 +195,7 @@ func (o *Outbox) refuse(w *write, code model.Code) {
 
 func (o *Outbox) fail(group []*write, cause error) {
 	o.cfg.Logger.Error("outbox could not write", "cause", cause)
-	o.state.failed.Store(true)
+	o.state.failed = true
 	o.metrics.storageFull.Set(1)
 	for _, w := range group {
 		for _, p := range w.puts {
@@ -198,8 +208,8 @@ func (o *Outbox) fail(group []*write, cause error) {
 }
 
 // recover opens the database anew after a failed write and deletes what must not survive. goleveldb's
-// journal stays failed once a write has failed, so the handle is of no more use for writing; it serves
-// reads until there is space to open another.
+// journal stays failed once a write has failed, so the handle is of no more use for writing. Where not even
+// a new handle can be had for writing, one for reading takes its place, so that reads go on.
 func (o *Outbox) recover() bool {
 	if time.Since(o.state.tried) < retryAfter {
 		return false
@@ -213,23 +223,28 @@ func (o *Outbox) recover() bool {
 	if err := o.db.Close(); err != nil && !errors.Is(err, leveldb.ErrClosed) {
 		o.cfg.Logger.Warn("outbox closed a failed database", "cause", err)
 	}
-	db, err := openDB(o.dir)
-	if err != nil {
-		o.cfg.Logger.Error("outbox could not be opened anew", "cause", err)
+	db, err := o.open(o.dir, false)
+	if err == nil {
+		batch := new(leveldb.Batch)
+		for _, key := range o.state.void {
+			batch.Delete(key)
+		}
+		o.db = db
+		if err = db.Write(batch, &opt.WriteOptions{Sync: true}); err == nil {
+			o.state.void, o.state.failed = nil, false
+			o.metrics.storageFull.Set(0)
+			o.cfg.Logger.Info("outbox accepts again")
+			return true
+		}
+		if cause := db.Close(); cause != nil {
+			err = errors.Join(err, cause)
+		}
+	}
+	o.cfg.Logger.Error("outbox could not be opened anew", "cause", err)
+	if db, err = o.open(o.dir, true); err != nil {
+		o.cfg.Logger.Error("outbox cannot even be read", "cause", err)
 		return false
 	}
 	o.db = db
-	batch := new(leveldb.Batch)
-	for _, key := range o.state.void {
-		batch.Delete(key)
-	}
-	if err := db.Write(batch, &opt.WriteOptions{Sync: true}); err != nil {
-		o.cfg.Logger.Error("outbox could not write after it was opened anew", "cause", err)
-		return false
-	}
-	o.state.void = nil
-	o.state.failed.Store(false)
-	o.metrics.storageFull.Set(0)
-	o.cfg.Logger.Info("outbox accepts again")
-	return true
+	return false
 }

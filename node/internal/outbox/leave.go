@@ -12,22 +12,33 @@ import (
 )
 
 // Done removes operations that are committed. It is not synced: after a crash they may be pending again,
-// and their receipts say that they are not.
+// and their receipts say that they are not. What a failing disk keeps goes with the next call.
 func (o *Outbox) Done(ids []model.OpID) error {
-	batch := new(leveldb.Batch)
 	o.mu.Lock()
+	gone := o.leftover
+	o.leftover = nil
 	for _, id := range ids {
 		if r := o.pending.remove(id); r != nil {
-			batch.Delete(requestKey(r.seq))
+			gone = append(gone, requestKey(r.seq))
 		}
 	}
 	o.mu.Unlock()
-	if batch.Len() == 0 {
+	if len(gone) == 0 {
 		return nil
 	}
+	batch := new(leveldb.Batch)
+	for _, key := range gone {
+		batch.Delete(key)
+	}
 	o.handle.RLock()
-	defer o.handle.RUnlock()
-	return o.db.Write(batch, nil)
+	err := o.db.Write(batch, nil)
+	o.handle.RUnlock()
+	if err != nil {
+		o.mu.Lock()
+		o.leftover = append(o.leftover, gone...)
+		o.mu.Unlock()
+	}
+	return err
 }
 
 // Refuse marks operations as refused for good: each outcome names the operation and its problem. It returns

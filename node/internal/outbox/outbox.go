@@ -85,22 +85,27 @@ type Outbox struct {
 	pending  index                      // guarded by mu
 	arriving map[[16]byte]chan struct{} // idempotency keys on their way to the disk; guarded by mu
 	next     uint64                     // sequence number of the next request; guarded by mu
+	leftover [][]byte                   // entries that Done could not delete; guarded by mu
 	reserved reservation                // accepted by Append but not yet on the disk; guarded by mu
 
-	state failure // owned by the committer; its flag is read by others
+	state failure        // owned by the committer
+	batch *leveldb.Batch // owned by the committer, kept for its memory
+	open  opener
 }
 
 // reservation counts what is between Append and the disk, so that the limits hold.
 type reservation struct{ operations, bytes int }
 
 // Open opens the outbox in dir and makes a new one where there is none. It reads every pending operation.
-func Open(dir string, cfg Config) (*Outbox, error) {
+func Open(dir string, cfg Config) (*Outbox, error) { return openWith(dir, cfg, openDB) }
+
+func openWith(dir string, cfg Config, open opener) (*Outbox, error) {
 	cfg.defaults()
 	o := &Outbox{
 		dir: dir, cfg: cfg, writes: make(chan *write, 1024), closing: make(chan struct{}),
-		stopped: make(chan struct{}), arriving: map[[16]byte]chan struct{}{}, pending: newIndex(),
+		stopped: make(chan struct{}), arriving: map[[16]byte]chan struct{}{}, pending: newIndex(), open: open,
 	}
-	db, err := openDB(dir)
+	db, err := open(dir, false)
 	if err != nil {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
@@ -118,20 +123,26 @@ func Open(dir string, cfg Config) (*Outbox, error) {
 	return o, nil
 }
 
-func openDB(dir string) (*leveldb.DB, error) {
-	options := &opt.Options{
+// opener opens the database in a folder.
+type opener func(dir string, readOnly bool) (*leveldb.DB, error)
+
+func openDB(dir string, readOnly bool) (*leveldb.DB, error) {
+	db, err := leveldb.OpenFile(dir, options(readOnly))
+	if ldberrors.IsCorrupted(err) {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return db, err
+}
+
+func options(readOnly bool) *opt.Options {
+	return &opt.Options{
 		// Entries live for milliseconds: compressing them costs more than it saves.
 		Compression: opt.NoCompression, WriteBuffer: 16 << 20, BlockCacheCapacity: 8 << 20,
 		CompactionTableSize: 8 << 20, OpenFilesCacheCapacity: 64, Filter: filter.NewBloomFilter(10),
 		// A torn tail of the journal is what a crash leaves, and nobody was answered for it. Anything
 		// else that is unreadable is an error.
-		Strict: opt.StrictManifest | opt.StrictBlockChecksum | opt.StrictReader,
+		ReadOnly: readOnly, Strict: opt.StrictManifest | opt.StrictBlockChecksum | opt.StrictReader,
 	}
-	db, err := leveldb.OpenFile(dir, options)
-	if ldberrors.IsCorrupted(err) {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return db, err
 }
 
 // load reads the requests into the index. A request whose operations have all been refused is what a crash
