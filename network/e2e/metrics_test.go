@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-var documented = regexp.MustCompile("(?m)^\\| `(zhenglian_[a-z0-9_]+)` \\| ([a-z]+) \\| ([^|]*) \\| [^|]+ \\|$")
+var documented = regexp.MustCompile("(?m)^\\| `(zhenglian_[a-z0-9_]+)` \\| ([a-z]+) \\|([^|]*)\\| [^|]+ \\|$")
 
 // TestMetricsDocumented holds docs/ops/metrics.md and a running node to one another: names, kinds and labels.
 func TestMetricsDocumented(t *testing.T) {
