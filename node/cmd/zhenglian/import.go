@@ -82,6 +82,11 @@ func (o *importFlags) run(c *cobra.Command) error {
 	o.state = firstOf(o.state, o.file+".import-state.jsonl")
 	o.rejects = firstOf(o.rejects, base+".rejects.csv")
 	o.presentations = firstOf(o.presentations, base+".presentations.jsonl")
+	for _, written := range []string{o.state, o.rejects, o.presentations} {
+		if filepath.Clean(written) == filepath.Clean(o.file) || filepath.Clean(written) == filepath.Clean(o.mapFile) {
+			return useError("%s would be overwritten", written)
+		}
+	}
 	m, err := o.loadMap()
 	if err != nil {
 		return err
@@ -224,7 +229,7 @@ type summary struct {
 	Result   *importer.Result   `json:"result,omitempty"` // not with --dry-run
 	Faults   []importer.Fault   `json:"faults"`           // of the check, the first 1000
 	More     int                `json:"more_faults"`
-	ByCode   map[model.Code]int `json:"faults_by_code"`
+	ByCode   map[model.Code]int `json:"faults_by_code"` // of the check and of nodes
 	Rejects  string             `json:"rejects_file,omitempty"`
 	State    string             `json:"state_file,omitempty"`
 	Seconds  float64            `json:"seconds"`
@@ -304,6 +309,9 @@ func (r *report) run(ctx context.Context) error {
 			return err
 		}
 		s.Rejects = r.o.rejects
+		for code, n := range j.RejectedBy() {
+			r.byCode[code] += n
+		}
 	}
 	return r.finish(s)
 }

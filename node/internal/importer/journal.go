@@ -230,6 +230,17 @@ func (j *Journal) rejected(line int) model.Code {
 	return j.bad[line]
 }
 
+// RejectedBy counts the rows that nodes have rejected, by code.
+func (j *Journal) RejectedBy() map[model.Code]int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	out := map[model.Code]int{}
+	for _, code := range j.bad {
+		out[code]++
+	}
+	return out
+}
+
 // Close releases the file.
 func (j *Journal) Close() error { return j.f.Close() }
 
