@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -30,9 +31,9 @@ func (w *write) put(key, value []byte) { w.puts = append(w.puts, pair{key, value
 
 // failure is what the committer knows of a disk that failed.
 type failure struct {
-	failed bool
-	void   [][]byte  // keys whose writes failed: perhaps on the disk, must not survive
-	tried  time.Time // last attempt to recover
+	failed atomic.Bool // read by Full
+	void   [][]byte    // keys whose writes failed: perhaps on the disk, must not survive
+	tried  time.Time   // last attempt to recover
 }
 
 // send hands a write to the committer and waits for it, however long the disk takes.
@@ -83,7 +84,7 @@ func (o *Outbox) commitLoop() {
 			group = append(group, w)
 		case <-tick.C:
 			switch {
-			case o.state.failed:
+			case o.state.failed.Load():
 				o.recover()
 			case time.Since(expired) > time.Hour:
 				expired = time.Now()
@@ -165,7 +166,7 @@ func (o *Outbox) commit(group []*write) {
 // admit turns away what cannot be written now. Requests need free disk above the reserve; refusals and
 // envelopes may use the reserve, because they are what empties the outbox.
 func (o *Outbox) admit(group []*write) []*write {
-	if o.state.failed && !o.recover() {
+	if o.state.failed.Load() && !o.recover() {
 		for _, w := range group {
 			o.refuse(w, model.CodeStorageFull)
 		}
@@ -195,7 +196,7 @@ func (o *Outbox) refuse(w *write, code model.Code) {
 
 func (o *Outbox) fail(group []*write, cause error) {
 	o.cfg.Logger.Error("outbox could not write", "cause", cause)
-	o.state.failed = true
+	o.state.failed.Store(true)
 	o.metrics.storageFull.Set(1)
 	for _, w := range group {
 		for _, p := range w.puts {
@@ -231,7 +232,8 @@ func (o *Outbox) recover() bool {
 		}
 		o.db = db
 		if err = db.Write(batch, &opt.WriteOptions{Sync: true}); err == nil {
-			o.state.void, o.state.failed = nil, false
+			o.state.void = nil
+			o.state.failed.Store(false)
 			o.metrics.storageFull.Set(0)
 			o.cfg.Logger.Info("outbox accepts again")
 			return true

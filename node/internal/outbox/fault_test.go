@@ -105,6 +105,9 @@ func TestFailingDisk(t *testing.T) {
 			if kind := model.AsError(err).Kind(); err == nil || (kind != model.Unknown && kind != model.Unavailable) {
 				t.Fatalf("during: %v", err)
 			}
+			if how != syncsFail && !o.Full() {
+				t.Error("the outbox does not say that it is full")
+			}
 			if how != syncsFail { // opening anew heals that at once
 				if _, err := put(o, [16]byte{}, model.Digest{}, operations(1)); !errors.Is(err, model.E(model.CodeStorageFull)) && !errors.Is(err, model.E(model.CodeOutcomeUnknown)) {
 					t.Errorf("once more: %v", err)

@@ -188,7 +188,11 @@ func TestPowerCut(t *testing.T) {
 			}
 		})
 	}
-	for range 15 {
+	cuts := 6
+	if os.Getenv("ZL_SOAK") != "" {
+		cuts = 60
+	}
+	for range cuts {
 		time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
 		image := t.TempDir()
 		mu.Lock() // acknowledged before the cut

@@ -137,6 +137,7 @@ func (s *Submitter) carry(f *flight) {
 			}
 		}
 		if s.await(f, wait) {
+			s.well()
 			s.finish(f)
 			return
 		}
