@@ -16,6 +16,9 @@ type tx struct {
 	base    model.StateReader
 	cells   map[string]*cell
 	checked map[model.AgencyID]bool // agencies that the caller was found to act for
+	// The licence that was located last: it is looked for again when the operation's effect is set.
+	lastID model.RecordID
+	last   *cell
 }
 
 // cell is one key of state, decoded at most once.
@@ -112,6 +115,9 @@ func (t *tx) put(key string, value []byte) {
 
 // locate finds a record's cell, decoded.
 func (t *tx) locate(kind model.Kind, id model.RecordID) (*cell, error) {
+	if kind == model.KindLicence && t.last != nil && t.lastID == id {
+		return t.last, nil
+	}
 	key := model.StateKey(kind, id)
 	if key == "" {
 		return nil, model.E(model.CodeBadID, "record")
@@ -135,6 +141,9 @@ func (t *tx) locate(kind model.Kind, id model.RecordID) (*cell, error) {
 			return nil, model.E(model.CodeInternal).Because(err)
 		}
 		c.header, c.value = e.Header, e.Value
+	}
+	if kind == model.KindLicence {
+		t.lastID, t.last = id, c
 	}
 	return c, nil
 }

@@ -353,23 +353,26 @@ func checkText(s string) (string, error) {
 }
 
 // hasControl finds C0, DEL and C1 controls, the byte order mark, and the invisible direction marks that
-// make a name read as another.
-func hasControl(s string) bool {
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
-			if c < 0x20 || c == 0x7f {
+// make a name read as another, in valid UTF-8. Beyond ASCII their first bytes are few, so nothing is decoded.
+func hasControl[T string | []byte](s T) bool {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c < 0x20 || c == 0x7f:
+			return true
+		case c == 0xc2: // U+0080–009F
+			if s[i+1] < 0xa0 {
 				return true
 			}
-			i++
-			continue
+		case c == 0xe2: // U+200E–200F, U+2028–202E, U+2066–2069
+			switch d, e := s[i+1], s[i+2]; {
+			case d == 0x80 && (e == 0x8e || e == 0x8f || e >= 0xa8 && e <= 0xae), d == 0x81 && e >= 0xa6 && e <= 0xa9:
+				return true
+			}
+		case c == 0xef: // U+FEFF
+			if s[i+1] == 0xbb && s[i+2] == 0xbf {
+				return true
+			}
 		}
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r >= 0x80 && r < 0xa0, r == 0xfeff, r >= 0x200e && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
-			return true
-		}
-		i += n
 	}
 	return false
 }
@@ -513,32 +516,32 @@ func unescapeKey(k []byte) string {
 	return string(out)
 }
 
+// plainByte marks what stands in a text as it is and needs no second look.
+var plainByte = func() (p [256]bool) {
+	for c := 0x20; c < 0x7f; c++ {
+		p[c] = c != '"' && c != '\\'
+	}
+	return
+}()
+
 func (c *checker) text() ([]byte, bool) {
-	c.at++
-	start := c.at
+	in, start := c.in, c.at+1
 	ascii := true
-	for c.at < len(c.in) {
-		b := c.in[c.at]
+	for i := start; i < len(in); i++ {
+		b := in[i]
 		switch {
-		case b == '"':
-			s := c.in[start:c.at]
-			c.at++
-			if !ascii && (!utf8.Valid(s) || hasControl(string(s))) {
-				return nil, false
-			}
-			return s, true
-		case b < 0x20 || b == 0x7f:
-			return nil, false
-		case b == '\\':
-			if c.at+1 >= len(c.in) || (c.in[c.at+1] != '"' && c.in[c.at+1] != '\\') {
-				return nil, false
-			}
-			c.at += 2
-			continue
+		case plainByte[b]:
 		case b >= utf8.RuneSelf:
 			ascii = false
+		case b == '"':
+			s := in[start:i]
+			c.at = i + 1
+			return s, ascii || utf8.Valid(s) && !hasControl(s)
+		case b == '\\' && i+1 < len(in) && (in[i+1] == '"' || in[i+1] == '\\'):
+			i++
+		default:
+			return nil, false
 		}
-		c.at++
 	}
 	return nil, false
 }

@@ -12,7 +12,7 @@ import (
 // The encoder (encode.go) and the decoder (decode.go) of Go values share one plan a struct type: its fields
 // by JSON name in canonical order. encoding/json is no substitute: it takes "Value" for "value", null for
 // nothing and an absent field for an empty one, so one signed text would have many readings, and it costs
-// five times as much on the path that every record takes.
+// three times as much on the path that every record takes.
 
 // wholeValue marks values that are hashed by themselves (a licence, a registry entry). On the ledger they
 // stand in one writing only: every field present unless it is empty and marked omitempty. What the decoder

@@ -248,6 +248,9 @@ func missing(fields []fieldPlan, whole bool) error {
 }
 
 func (d *decoder) mapping(v reflect.Value, s *shape, whole bool) error {
+	if m, ok := v.Addr().Interface().(*map[string]any); ok { // a licence's face: no reflection
+		return d.anyMap(m)
+	}
 	if !d.take('{') {
 		return E(CodeWrongType)
 	}
@@ -282,6 +285,35 @@ func (d *decoder) mapping(v reflect.Value, s *shape, whole bool) error {
 			return within(string(key), err)
 		}
 		v.SetMapIndex(k, e)
+	}
+}
+
+func (d *decoder) anyMap(m *map[string]any) error {
+	if !d.take('{') {
+		return E(CodeWrongType)
+	}
+	if *m == nil {
+		*m = map[string]any{}
+	}
+	for first := true; ; first = false {
+		if d.take('}') {
+			return nil
+		}
+		if !first && !d.take(',') || d.at >= len(d.in) || d.in[d.at] != '"' {
+			return d.malformed()
+		}
+		key, err := d.string('"')
+		if err != nil {
+			return err
+		}
+		if !d.take(':') {
+			return d.malformed()
+		}
+		x, err := d.any()
+		if err != nil {
+			return within(string(key), err)
+		}
+		(*m)[string(key)] = x
 	}
 }
 
@@ -327,7 +359,7 @@ func (d *decoder) any() (any, error) {
 		return nil, err
 	case '{':
 		m := map[string]any{}
-		return m, d.mapping(reflect.ValueOf(&m).Elem(), anyMap, false)
+		return m, d.anyMap(&m)
 	case '[':
 		l := []any{}
 		err := d.list(reflect.ValueOf(&l).Elem(), anyList, false)
@@ -344,10 +376,7 @@ func (d *decoder) any() (any, error) {
 	return float64(n), nil
 }
 
-var (
-	anyMap  = &shape{class: mapping, elem: shapeOf(reflect.TypeFor[any]()), key: plain}
-	anyList = &shape{class: list, elem: shapeOf(reflect.TypeFor[any]())}
-)
+var anyList = &shape{class: list, elem: shapeOf(reflect.TypeFor[any]())}
 
 // within puts a field before an error's path.
 func within(name string, err error) error {

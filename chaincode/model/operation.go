@@ -279,38 +279,37 @@ func (s *fieldScanner) text(prefix string) []byte {
 
 // skip passes over one value that is known to be well formed.
 func (c *checker) skip() bool {
-	depth := 0
-	for c.at < len(c.in) {
-		switch c.in[c.at] {
+	in, depth := c.in, 0
+	for i := c.at; i < len(in); i++ {
+		switch in[i] {
 		case '"':
-			c.at++
-			for c.at < len(c.in) && c.in[c.at] != '"' {
-				if c.in[c.at] == '\\' {
-					c.at++
+			for i++; i < len(in) && in[i] != '"'; i++ {
+				if in[i] == '\\' {
+					i++
 				}
-				c.at++
 			}
-			c.at++
 			if depth == 0 {
-				return c.at <= len(c.in)
+				c.at = i + 1
+				return i < len(in)
 			}
-			continue
 		case '{', '[':
 			depth++
 		case '}', ']':
 			if depth == 0 {
+				c.at = i
 				return true
 			}
 			if depth--; depth == 0 {
-				c.at++
+				c.at = i + 1
 				return true
 			}
 		case ',':
 			if depth == 0 {
+				c.at = i
 				return true
 			}
 		}
-		c.at++
 	}
+	c.at = len(in)
 	return depth == 0
 }
