@@ -138,7 +138,7 @@ func giveUp(r call, err error, sent bool) error {
 	if r.key != "" && sent {
 		return model.E(model.CodeOutcomeUnknown).With("repeat under Idempotency-Key %s to learn it", r.key).Because(err)
 	}
-	return model.E(model.CodeLedgerUnavailable).With("the node cannot be reached").Because(err)
+	return model.E(model.CodeNodeUnreachable).Because(err)
 }
 
 // transportError is a request without a complete answer.

@@ -73,8 +73,8 @@ func (c *Client) write(ctx context.Context, method, path string, body []byte, w 
 	}
 }
 
-// writeOne sends a request for one operation. A refused operation is an error, so the outcome of a call
-// without error is committed, or pending with NoWait.
+// writeOne sends a request for one operation. The node answers a refused one with its problem, which is an
+// error here, so the outcome of a call without error is committed, or pending with NoWait.
 func (c *Client) writeOne(ctx context.Context, method, path string, in any, w Write) (model.Outcome, error) {
 	var out model.Outcome
 	body, err := encode(in)

@@ -65,6 +65,7 @@ const (
 	CodeOutboxFull          Code = "outbox_full"
 	CodeStorageFull         Code = "storage_full"
 	CodeLedgerUnavailable   Code = "ledger_unavailable"
+	CodeNodeUnreachable     Code = "node_unreachable"
 	CodeOutcomeUnknown      Code = "outcome_unknown"
 	CodeRateLimited         Code = "rate_limited"
 	CodeShuttingDown        Code = "shutting_down"
@@ -141,6 +142,7 @@ var codes = map[Code]text{
 	CodeOutboxFull:          {Unavailable, "待上链队列已满，请稍后再试；本次未写入", "the outbox is full; nothing was written, try again later"},
 	CodeStorageFull:         {Unavailable, "磁盘空间不足；本次未写入", "the disk is full; nothing was written"},
 	CodeLedgerUnavailable:   {Unavailable, "账本暂不可用；已受理的操作会继续上链", "the ledger cannot be reached; accepted operations will follow when it can"},
+	CodeNodeUnreachable:     {Unavailable, "连接不上节点，请检查地址和网络；本次未写入", "the node cannot be reached: check its address and the network; nothing was written"},
 	CodeOutcomeUnknown:      {Unknown, "结果尚不明确，可能已写入，请查询该操作", "the outcome is not known yet; perhaps written: ask for the operation"},
 	CodeRateLimited:         {Limited, "请求过于频繁", "too many requests"},
 	CodeShuttingDown:        {Unavailable, "节点正在停止；本次未写入", "the node is stopping; nothing was written"},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/app"
@@ -219,8 +220,11 @@ func reindexCommand() *cobra.Command {
 	return c
 }
 
-// progress prints a line at most twice a second, and nothing for work of under a second.
+// progress shows on a terminal, at most twice a second, how far work of over a second has come.
 func progress(w io.Writer, unit string) func(done, total uint64) {
+	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return func(uint64, uint64) {}
+	}
 	start, last := time.Now(), time.Now()
 	return func(done, total uint64) {
 		if now := time.Now(); now.Sub(start) > time.Second && (now.Sub(last) > 500*time.Millisecond || done == total) {
