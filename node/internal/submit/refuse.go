@@ -102,9 +102,6 @@ func (s *Submitter) refused(items []*item, refusals []model.Refusal) []*item {
 // operation on the record is on its way, nor when the operation is committed: then the refusal is the
 // version rule at work.
 func (s *Submitter) judge(it *item, r model.Refusal, gone []*item) (*model.Problem, bool) {
-	if _, ok, err := s.records.Receipt(it.id); ok || err != nil {
-		return nil, false
-	}
 	if s.predecessor(it, gone) != nil {
 		return nil, false
 	}
@@ -112,12 +109,17 @@ func (s *Submitter) judge(it *item, r model.Refusal, gone []*item) (*model.Probl
 	if err != nil {
 		return nil, false
 	}
-	err = s.records.Judge(op)
-	if err == nil {
+	judged := s.records.Judge(op)
+	// Asked after the judgement, never before: the records that refused the operation because they hold it
+	// hold its receipt, too.
+	if _, ok, err := s.records.Receipt(it.id); ok || err != nil {
+		return nil, false
+	}
+	if judged == nil {
 		s.note(ReasonDisagree, model.E(r.Code, r.Field))
 		return nil, false
 	}
-	switch model.AsError(err).Kind() {
+	switch model.AsError(judged).Kind() {
 	case model.Internal, model.Unavailable, model.Unknown:
 		return nil, false // no judgement
 	}

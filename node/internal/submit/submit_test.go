@@ -248,6 +248,30 @@ func TestOrderedAfterItWasGivenUp(t *testing.T) {
 	}
 }
 
+// A block that is applied while a refusal is judged is not overlooked.
+func TestAppliedDuringJudgement(t *testing.T) {
+	w := newWorld(t, 1) // nobody follows but the judgement
+	w.beforeJudge = func() {
+		for w.follow() {
+		}
+	}
+	var given []byte
+	w.hold = func(e []byte) bool {
+		if given == nil {
+			given = e
+		}
+		return bytes.Equal(given, e)
+	}
+	w.beforePropose = func() {
+		if given != nil && len(w.blocks) == 0 {
+			w.order(given)
+		}
+	}
+	p := start(t, w, t.TempDir(), quick())
+	defer p.stop(t)
+	p.want(t, p.accept(t, operation(1, 1, body{})), model.Committed, "")
+}
+
 func TestConflictsAreRepeated(t *testing.T) {
 	w, p := one(t)
 	w.set(func(w *world) { w.mvcc = 0.6 })

@@ -43,6 +43,7 @@ type world struct {
 	mvcc          float64                    // chance that somebody else writes a key that a transaction read
 	late          [][]byte                   // submitted, and ordered some time
 	hold          func(envelope []byte) bool // Submit turns it down
+	beforeJudge   func()                     // set before the start
 	beforePropose func()                     // called with mu held
 	down          bool                       // the ledger answers nobody
 	stall         bool                       // the follower applies nothing
@@ -320,6 +321,9 @@ func (w *world) Receipt(id model.OpID) (model.Receipt, bool, error) {
 }
 
 func (w *world) Judge(op model.Operation) error {
+	if w.beforeJudge != nil {
+		w.beforeJudge()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var b body
