@@ -44,32 +44,53 @@ func OpenLedger(c *LedgerServer, log *slog.Logger) (*embedded.Ledger, error) {
 	})
 }
 
-// ServeLedger runs an embedded ledger on TLS TCP until ctx ends. ready is told the address.
+// ServeLedger runs an embedded ledger on TLS TCP until ctx ends. ready is told the address. A ledger that
+// could not write is opened anew once its disk has room.
 func ServeLedger(ctx context.Context, c *LedgerServer, log *slog.Logger, ready func(net.Addr)) error {
-	l, err := OpenLedger(c, log)
+	cert, err := tls.LoadX509KeyPair(c.path(c.TLSCert), c.path(c.TLSKey))
 	if err != nil {
 		return err
 	}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	for {
+		again, err := serveLedgerOnce(ctx, c, log, config, ready)
+		if err != nil || !again {
+			return err
+		}
+		log.Info("ledger is opened anew")
+		ready = nil
+	}
+}
+
+// serveLedgerOnce reports whether the ledger has stopped accepting and can be opened again.
+func serveLedgerOnce(ctx context.Context, c *LedgerServer, log *slog.Logger, config *tls.Config, ready func(net.Addr)) (again bool, err error) {
+	l, err := OpenLedger(c, log)
+	if err != nil {
+		return false, err
+	}
 	lis, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return errors.Join(err, l.Close(context.Background()))
-	}
-	cert, err := tls.LoadX509KeyPair(c.path(c.TLSCert), c.path(c.TLSKey))
-	if err != nil {
-		return errors.Join(err, lis.Close(), l.Close(context.Background()))
+		return false, errors.Join(err, l.Close(context.Background()))
 	}
 	served := make(chan error, 1)
-	go func() {
-		served <- l.Serve(lis, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13})
-	}()
+	go func() { served <- l.Serve(lis, config) }()
 	if ready != nil {
 		ready(lis.Addr())
 	}
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	revive := make(chan bool, 1)
+	go func() { revive <- awaitRevivable(watch, l, c.path(c.Dir)) }()
 	select {
 	case err = <-served:
-	case <-ctx.Done():
+	case again = <-revive: // false when ctx has ended
 	}
-	return errors.Join(err, l.Close(context.Background()))
+	failed := l.Err()
+	closed := l.Close(context.Background())
+	if failed != nil {
+		closed = nil // of a database that could not write, and has said so
+	}
+	return again, errors.Join(err, closed)
 }
 
 // genesisBlockHash is the hash of a ledger's block 0, hexadecimal.

@@ -28,7 +28,6 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/intake"
 	"github.com/zhenglian/zhenglian/node/internal/keystore"
 	"github.com/zhenglian/zhenglian/node/internal/ledger"
-	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
 	"github.com/zhenglian/zhenglian/node/internal/outbox"
 	"github.com/zhenglian/zhenglian/node/internal/records"
@@ -41,7 +40,7 @@ type Node struct {
 	cfg *Config
 	log *slog.Logger
 
-	embedded *embedded.Ledger // nil where the ledger is elsewhere
+	embedded *hosted // nil where the ledger is elsewhere
 	client   *ledger.Client
 	contract *contract.Contract
 	vault    *vault.Vault
@@ -159,13 +158,12 @@ func (n *Node) connect() ([]grpc.ClientConnInterface, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n.embedded, err = OpenLedger(c, n.log.With("part", "ledger")); err != nil {
+		if n.embedded, err = newHosted(c, n.log.With("part", "ledger")); err != nil {
 			return nil, err
 		}
-		n.opened(func() error { return n.embedded.Close(context.Background()) })
-		n.metrics.MustRegister(n.embedded.Collectors()...)
-		conn, err := n.embedded.InProcess()
-		return []grpc.ClientConnInterface{conn}, err
+		n.opened(n.embedded.close)
+		n.metrics.MustRegister(n.embedded)
+		return []grpc.ClientConnInterface{n.embedded}, nil
 	}
 	pem, err := os.ReadFile(n.path(n.cfg.Ledger.TLSRoots))
 	if err != nil {
@@ -272,6 +270,13 @@ func (n *Node) serve(ctx context.Context) error {
 	}()
 	n.submit.Start()
 	go n.found(loops)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		if n.embedded != nil {
+			n.embedded.keep(loops)
+		}
+	}()
 	n.log.Info("node serves", "node", n.cfg.Node, "api", api.Addr().String(), "admin", admin.Addr().String(), "version", Version())
 
 	select {
@@ -287,6 +292,7 @@ func (n *Node) serve(ctx context.Context) error {
 	err = errors.Join(err, n.submit.Close())
 	stop()
 	<-followed
+	<-kept
 	return err
 }
 
