@@ -141,7 +141,7 @@ func TestNodeDiskFull(t *testing.T) {
 }
 
 // TestLedgerDiskFull fills the disk under a ledger's folder. Its nodes go on accepting and reading; what they
-// accepted is committed once the ledger has space and was started again.
+// accepted is committed once the ledger has space again.
 func TestLedgerDiskFull(t *testing.T) {
 	t.Parallel()
 	d := mountDisk(t, "96m")
@@ -161,11 +161,10 @@ func TestLedgerDiskFull(t *testing.T) {
 	stop()
 	before := n.at()
 	for i := range 20 {
-		r := b.requests[0]
-		number := r.key + "-full-" + string(rune('a'+i))
-		full := &request{node: n, key: number, numbers: []string{number}, body: encodeDrafts(t, issueDraft(t, n.agency, number, i))}
-		b.requests = append(b.requests, full)
-		outcomes, ok := b.send(full, false)
+		number := b.name + "-full-" + string(rune('a'+i))
+		r := &request{node: n, key: number, numbers: []string{number}, body: encodeDrafts(t, issueDraft(t, n.agency, number, i))}
+		b.requests = append(b.requests, r)
+		outcomes, ok := b.send(r, false)
 		if !ok || outcomes[0].Status != model.Pending {
 			t.Fatalf("a write while the ledger's disk is full: %v %v %+v", b.failures, ok, outcomes)
 		}
@@ -181,14 +180,46 @@ func TestLedgerDiskFull(t *testing.T) {
 		t.Errorf("the ledger does not say what is wrong:\n%s", out)
 	}
 	d.clear()
-	c.ledger.p.signal(syscall.SIGTERM)
-	c.ledger.p.wait(stopLimit) // its status speaks of the failed write
-	fsck(t, c.ledger.dir)
-	c.ledger.start()
 	b.settle(n)
 	n.ready()
 	n.p.stop()
 	c.ledger.p.stop()
 	fsck(t, c.ledger.dir)
+	n.reindex()
+}
+
+// TestOneDiskFull fills the one disk of a node with its ledger in its own process, all of it at once, so that
+// every store in it fails to write.
+func TestOneDiskFull(t *testing.T) {
+	t.Parallel()
+	d := mountDisk(t, "256m")
+	n := solo(t, filepath.Join(d.path, "zhenglian"))
+	n.start()
+	b := newBook(t)
+	b.diskFails = true
+	stop := b.writers(n, 4)
+	pause(b, 5)
+	d.leave(0)
+	n.refusesStorage(b.name + "-refused")
+	eventually(t, 10*time.Second, "readiness names the disk", func() bool { return n.says(model.CodeStorageFull) })
+	n.log()
+	stop()
+	d.clear()
+	b.settle(n)
+	n.ready()
+
+	// Ended in the middle of it and started while it lasts, it loses nothing either.
+	stop = b.writers(n, 4)
+	pause(b, b.accepted())
+	d.leave(0)
+	n.refusesStorage(b.name + "-refused-again")
+	stop()
+	n.p.kill()
+	d.clear()
+	fsck(t, n.ledgerDir())
+	n.start()
+	b.settle(n)
+	n.p.stop()
+	fsck(t, n.ledgerDir())
 	n.reindex()
 }
