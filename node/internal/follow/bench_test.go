@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,10 @@ func BenchmarkFollow(b *testing.B) {
 			break
 		}
 	}
+	if err := w.Ledger.Close(ctx); err != nil { // its own background work is not the follower's
+		b.Fatal(err)
+	}
+	runtime.GC()
 	dir := b.TempDir()
 	a, err := archive.Open(filepath.Join(dir, "archive"), archive.Options{})
 	if err != nil {

@@ -70,10 +70,19 @@ type Sink interface {
 	Reset()
 }
 
-// Records is one store that is both. Used by the follower's goroutine alone.
+// Healer is a store that a power cut may leave without the bytes of operations that it applied. Gap is the
+// first block of which it misses some; the follower then gives it, in order, the operations of every valid
+// transaction from that block on, until there is no gap. Restore checks that they are the ones it misses.
+type Healer interface {
+	Gap() (block uint64, ok bool, err error)
+	Restore(block uint64, tx string, ops [][]byte) error
+}
+
+// Records is one store that is all three. Used by the follower's goroutine alone.
 type Records interface {
 	Mirror
 	Sink
+	Healer
 }
 
 // Committed is a block that this node has applied, told after its content can be read.
@@ -152,7 +161,6 @@ func New(cfg Config) (*Follower, error) {
 	}
 	f.finding.Store(found)
 	height, _, position, _ := cfg.Records.Cursor()
-	f.head.applied(height)
 	f.metrics.at(height, position)
 	return f, nil
 }
@@ -323,6 +331,9 @@ func (f *Follower) drain(r *run, blocks <-chan arrival) error {
 // commit makes the run's group of blocks readable and tells those who wait.
 func (f *Follower) commit(r *run) error {
 	if len(r.group) == 0 || r.broken {
+		if r.next == r.applied && !r.broken {
+			f.head.applied(r.applied) // and none of its operations is missing
+		}
 		return nil
 	}
 	if err := f.cfg.Records.Commit(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/syndtr/goleveldb/leveldb"
 
 	"github.com/zhenglian/zhenglian/chaincode/contract/contracttest"
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -73,6 +74,11 @@ func TestStoresDiffer(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"lost operations", func(t *testing.T, dir string) { lose(t, filepath.Join(dir, "records", "operations")) }},
+		{"lost operations and archive", func(t *testing.T, dir string) {
+			lose(t, filepath.Join(dir, "records", "operations"))
+			remove(t, filepath.Join(dir, "archive"))
+		}},
 		{"neither", func(t *testing.T, dir string) {
 			remove(t, filepath.Join(dir, "records"))
 			remove(t, filepath.Join(dir, "archive"))
@@ -90,6 +96,11 @@ func TestStoresDiffer(t *testing.T) {
 			tt.lose(t, n.dir)
 			n.open()
 			n.caughtUp(w)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if err := n.f.AtHead(ctx, time.Now()); err != nil {
+				t.Fatal(err)
+			}
 			wait(t, "the archive", func() bool { return n.archive.Height() == w.Ledger.Height() })
 			if got, _, err := n.records.Digest(); err != nil || got != want {
 				t.Errorf("other records than before (%v)", err)
@@ -158,6 +169,21 @@ func (away) Blocks(context.Context, uint64) iter.Seq2[*common.Block, error] {
 func remove(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lose takes all operations away, and with the key "y" the note that they were on the disk.
+func lose(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Truncate(file, 0); err != nil {
+		t.Fatal(err)
+	}
+	db, err := leveldb.OpenFile(filepath.Dir(file), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Delete([]byte("y"), nil), db.Close()); err != nil {
 		t.Fatal(err)
 	}
 }

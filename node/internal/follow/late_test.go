@@ -27,6 +27,8 @@ func (s stateOnly) Cursor() (uint64, model.Digest, uint64, model.Time) {
 
 func (stateOnly) Block(uint64, model.Digest, model.Time, []model.StateWrite) error    { return nil }
 func (stateOnly) Leaf(*model.Applied, *model.Leaf, *model.Receipt, model.MSPID) error { return nil }
+func (stateOnly) Gap() (uint64, bool, error)                                          { return 0, false, nil }
+func (stateOnly) Restore(uint64, string, [][]byte) error                              { return nil }
 func (stateOnly) Commit() error                                                       { return nil }
 func (stateOnly) Reset()                                                              {}
 

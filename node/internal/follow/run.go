@@ -19,6 +19,7 @@ type run struct {
 	prev    *common.BlockHeader // of block next−1
 	next    uint64              // the block that is taken next
 	applied uint64              // the block that the records take next
+	gap     uint64              // the first block whose operations the records may miss; applied where none
 	hash    model.Digest        // of block applied−1, as the records have it
 
 	group  []Committed // given to the records and not yet committed
@@ -29,7 +30,13 @@ type run struct {
 
 func newRun(cfg *Config) (*run, error) {
 	height, hash, _, _ := cfg.Records.Cursor()
-	r := &run{cfg: cfg, applied: height, hash: hash, next: min(height, cfg.Archive.Height())}
+	r := &run{cfg: cfg, applied: height, hash: hash, gap: height}
+	if block, ok, err := cfg.Records.Gap(); err != nil {
+		return nil, err
+	} else if ok {
+		r.gap = block
+	}
+	r.next = min(r.gap, cfg.Archive.Height())
 	if r.next == 0 {
 		return r, nil
 	}
@@ -103,7 +110,13 @@ func (r *run) take(b *common.Block, raw []byte) error {
 		return asFinding(err, r.next)
 	}
 	var done *verified
-	if r.next >= r.applied {
+	switch {
+	case r.next < r.gap:
+	case r.next < r.applied:
+		if err := r.restore(checked); err != nil {
+			return err
+		}
+	default:
 		if done, err = r.verify(checked); err != nil {
 			return err
 		}
@@ -122,6 +135,35 @@ func (r *run) take(b *common.Block, raw []byte) error {
 	r.prev = b.GetHeader()
 	r.next++
 	return r.sameChain()
+}
+
+// restore gives the records the operations of a block that they applied before.
+func (r *run) restore(b *fabblock.Block) error {
+	for i := range b.Txs {
+		t := &b.Txs[i]
+		if !r.ours(t) || len(t.Args) < 2 {
+			continue
+		}
+		ops := t.Args[1:]
+		if string(t.Args[0]) == model.FunctionInit {
+			doc, _, err := model.DecodeGenesis(t.Args[1])
+			if err != nil {
+				return err
+			}
+			derived, err := doc.Operations()
+			if err != nil {
+				return err
+			}
+			ops = make([][]byte, len(derived))
+			for j := range derived {
+				ops[j] = derived[j].Encode()
+			}
+		}
+		if err := r.cfg.Records.Restore(b.Number, t.ID, ops); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // genesis takes the channel's first configuration from block 0, which is known by its hash or, where the

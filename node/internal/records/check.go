@@ -31,7 +31,7 @@ func (s *Store) Check(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.leaves != snap.Position() || c.operations != c.leaves || c.records != len(c.latest) {
+	if c.leaves != snap.Position() || c.operations != c.leaves || c.records != len(c.latest) || uint64(c.end) != snap.epoch.end {
 		return fmt.Errorf("%w: %d leaves, %d operations, %d of %d records at position %d",
 			ErrDamaged, c.leaves, c.operations, c.records, len(c.latest), snap.Position())
 	}
@@ -43,6 +43,7 @@ type checking struct {
 	s          *Snapshot
 	latest     map[string]uint64 // position of each record's latest leaf, by record key
 	leaves     uint64
+	end        int64 // of the last operation read
 	operations uint64
 	records    int
 }
@@ -67,13 +68,15 @@ func (c *checking) log(key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	op, err := e.operation()
+	raw, err := c.s.raw(&e)
 	if err != nil {
 		return err
 	}
-	l := model.Leaf{
-		Operation: model.DigestOf(e.raw), Kind: op.Kind, ID: op.Record, Version: op.Version, State: e.state, Record: e.record,
+	op, err := decodeOperation(raw)
+	if err != nil {
+		return err
 	}
+	var previous model.Digest
 	id := string(recordKey(op.Kind, op.Record))
 	last, known := c.latest[id]
 	if known {
@@ -81,9 +84,13 @@ func (c *checking) log(key, value []byte) error {
 		if err != nil {
 			return err
 		}
-		l.Previous = before.leaf
+		previous = before.leaf
 	}
-	if position != c.leaves || known != (e.previous > 0) || (known && e.previous-1 != last) || l.Hash() != e.leaf {
+	if int64(e.at.offset) != c.end {
+		return fmt.Errorf("%w: the operation of leaf %d does not follow the one before", ErrDamaged, position)
+	}
+	c.end = e.end()
+	if position != c.leaves || known != (e.previous > 0) || (known && e.previous-1 != last) || e.leafOf(&op, raw, previous).Hash() != e.leaf {
 		return fmt.Errorf("%w: leaf %d", ErrDamaged, position)
 	}
 	c.latest[id] = position
@@ -109,8 +116,8 @@ func (c *checking) record(key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	if e.leaf != r.leaf || e.record != r.digest || e.state != r.header.State || model.DigestOf(public) != r.header.Value ||
-		model.RecordDigest(model.Kind(kind), model.RecordID(id), r.header) != r.digest {
+	if e.state != r.header.State || model.DigestOf(public) != r.header.Value ||
+		model.RecordDigest(model.Kind(kind), model.RecordID(id), r.header) != e.record {
 		return ErrDamaged
 	}
 	c.records++

@@ -13,13 +13,15 @@ type cursor struct {
 	hash     model.Digest // of the last one's header
 	position uint64       // leaves applied
 	at       model.Time   // ledger time: the largest valid transaction's timestamp
+	end      uint64       // bytes in the file of operations
 }
 
 func (c *cursor) encode() []byte {
 	b := binary.AppendUvarint(nil, c.height)
 	b = append(b, c.hash[:]...)
 	b = binary.AppendUvarint(b, c.position)
-	return binary.AppendUvarint(b, uint64(c.at.Time().UnixMilli()))
+	b = binary.AppendUvarint(b, uint64(c.at.Time().UnixMilli()))
+	return binary.AppendUvarint(b, c.end)
 }
 
 func decodeCursor(b []byte) (cursor, error) {
@@ -32,5 +34,6 @@ func decodeCursor(b []byte) (cursor, error) {
 	c.hash = d.digest()
 	c.position = d.uvarint()
 	c.at = model.TimeOf(time.UnixMilli(int64(d.uvarint())))
+	c.end = d.uvarint()
 	return c, d.done()
 }

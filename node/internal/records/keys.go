@@ -18,6 +18,7 @@ const (
 	spaceOperation  = "o/" // <operation id, 16 bytes> → position
 	spaceRecord     = "r/" // <kind>/<id> → record
 	spaceState      = "s/" // <key of the contract's state> → its value
+	spaceSynced     = "y"  // how much of the file of operations is on the disk; not part of the content
 	spaceFormat     = "z"  // the format of all of this
 )
 

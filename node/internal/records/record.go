@@ -11,13 +11,11 @@ import (
 type record struct {
 	header     model.Header
 	position   uint64 // of the latest leaf
-	leaf       model.Digest
-	digest     model.Digest // record digest of the latest leaf
-	identifier string       // of a licence: the current e-licence identifier
-	number     string       // of a licence: type and number, as numberClaim writes them
-	files      []byte       // of a licence: digests of its file, 64 bytes or none
-	inline     []byte       // the public value, where it stands in no operation
-	at         span         // else where it stands
+	identifier string // of a licence: the current e-licence identifier
+	number     string // of a licence: type and number, as numberClaim writes them
+	files      []byte // of a licence: digests of its file, 64 bytes or none
+	inline     []byte // the public value, where it stands in no operation
+	at         span   // else where it stands
 }
 
 // span is a part of the operation at a position.
@@ -33,7 +31,7 @@ const (
 
 func (r *record) encode() []byte {
 	h := &r.header
-	b := make([]byte, 0, 320+len(r.inline))
+	b := make([]byte, 0, 256+len(r.inline))
 	b = binary.AppendUvarint(b, h.Version)
 	b = appendText(b, h.State)
 	b = appendText(b, h.Owner)
@@ -41,7 +39,6 @@ func (r *record) encode() []byte {
 	b = append(b, h.Op[:]...)
 	b = appendDate(appendDate(appendDate(b, h.From), h.Until), h.Effective)
 	b = binary.AppendUvarint(b, r.position)
-	b = append(append(b, r.leaf[:]...), r.digest[:]...)
 	b = appendText(b, r.identifier)
 	b = appendText(b, r.number)
 	b = append(binary.AppendUvarint(b, uint64(len(r.files))), r.files...)
@@ -65,7 +62,6 @@ func decodeRecord(b []byte) (record, error) {
 	copy(h.Op[:], d.take(uint64(len(h.Op))))
 	h.From, h.Until, h.Effective = d.date(), d.date(), d.date()
 	r.position = d.uvarint()
-	r.leaf, r.digest = d.digest(), d.digest()
 	r.identifier = d.text()
 	r.number = d.text()
 	r.files = d.take(d.uvarint())

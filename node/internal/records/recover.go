@@ -45,6 +45,8 @@ func (s *Store) reopen() error {
 	if err != nil {
 		return err
 	}
+	s.ops.end = int64(at.end)
+	s.gap = at.position
 	return s.publish(at, nil, nil)
 }
 

@@ -17,9 +17,9 @@ type Snapshot struct {
 	s     *Store
 	epoch *epoch
 
-	// The entry read last: a record's value and its history are mostly in the same one.
-	last   entry
-	lastAt uint64 // its position plus one, 0 for none
+	// The operation read last: a record's value and its history are mostly in the same one.
+	last   []byte
+	lastAt place
 }
 
 // Snapshot takes the newest.
@@ -64,9 +64,6 @@ func (s *Snapshot) record(kind model.Kind, id model.RecordID) (*record, error) {
 }
 
 func (s *Snapshot) entry(position uint64) (entry, error) {
-	if s.lastAt == position+1 {
-		return s.last, nil
-	}
 	b, err := s.get(logKey(position))
 	if err != nil {
 		return entry{}, err
@@ -74,11 +71,18 @@ func (s *Snapshot) entry(position uint64) (entry, error) {
 	if b == nil {
 		return entry{}, fmt.Errorf("%w: leaf %d", ErrDamaged, position)
 	}
-	e, err := decodeEntry(b)
-	if err == nil {
-		s.last, s.lastAt = e, position+1
+	return decodeEntry(b)
+}
+
+func (s *Snapshot) raw(e *entry) ([]byte, error) {
+	if s.last != nil && s.lastAt == e.at {
+		return s.last, nil
 	}
-	return e, err
+	b, err := s.s.ops.read(e.at)
+	if err == nil {
+		s.last, s.lastAt = b, e.at
+	}
+	return b, err
 }
 
 // value is the public value of a record.
@@ -90,11 +94,15 @@ func (s *Snapshot) value(r *record) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := uint64(len(e.raw))
+	raw, err := s.raw(&e)
+	if err != nil {
+		return nil, err
+	}
+	n := uint64(len(raw))
 	if r.at.offset > n || r.at.length > n-r.at.offset {
 		return nil, ErrDamaged
 	}
-	return e.raw[r.at.offset : r.at.offset+r.at.length], nil
+	return raw[r.at.offset : r.at.offset+r.at.length], nil
 }
 
 // View is a record as it stands, nil for none.
@@ -103,7 +111,11 @@ func (s *Snapshot) View(kind model.Kind, id model.RecordID) (*model.View, error)
 	if err != nil || r == nil {
 		return nil, err
 	}
-	v := &model.View{Kind: kind, ID: id, Header: r.header, Digest: r.digest, Position: r.position, Leaf: r.leaf}
+	e, err := s.entry(r.position)
+	if err != nil {
+		return nil, err
+	}
+	v := &model.View{Kind: kind, ID: id, Header: r.header, Digest: e.record, Position: r.position, Leaf: e.leaf}
 	if v.Public, err = s.value(r); err != nil {
 		return nil, err
 	}
@@ -170,7 +182,11 @@ func (s *Snapshot) History(kind model.Kind, id model.RecordID, before uint64, li
 		if e.previous >= next {
 			return nil, ErrDamaged
 		}
-		h, err := e.history(next - 1)
+		raw, err := s.raw(&e)
+		if err != nil {
+			return nil, err
+		}
+		h, err := e.history(next-1, raw)
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +223,11 @@ func (s *Snapshot) Versions(kind model.Kind, id model.RecordID, after int64, lim
 		if err != nil {
 			return nil, err
 		}
-		h, err := e.history(positions[i])
+		raw, err := s.raw(&e)
+		if err != nil {
+			return nil, err
+		}
+		h, err := e.history(positions[i], raw)
 		if err != nil {
 			return nil, err
 		}
@@ -225,7 +245,11 @@ func (s *Snapshot) Entry(position uint64) (Entry, bool, error) {
 	if err != nil {
 		return Entry{}, false, err
 	}
-	out, err := e.read(position)
+	raw, err := s.raw(&e)
+	if err != nil {
+		return Entry{}, false, err
+	}
+	out, err := e.read(position, raw)
 	return out, err == nil, err
 }
 
@@ -239,11 +263,15 @@ func (s *Snapshot) Entries(from uint64, limit int) ([]Entry, error) {
 		if position != from+uint64(len(out)) {
 			return nil, fmt.Errorf("%w: leaf %d", ErrDamaged, from+uint64(len(out)))
 		}
-		e, err := decodeEntry(append([]byte{}, it.Value()...))
+		e, err := decodeEntry(it.Value())
 		if err != nil {
 			return nil, err
 		}
-		x, err := e.read(position)
+		raw, err := s.raw(&e)
+		if err != nil {
+			return nil, err
+		}
+		x, err := e.read(position, raw)
 		if err != nil {
 			return nil, err
 		}

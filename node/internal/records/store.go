@@ -1,5 +1,5 @@
 // Package records is what a node knows: every record as it stands, every leaf of the log with its
-// operation, and the ways to find them, in one goleveldb database. The follower writes it, block by block,
+// operation, and the ways to find them: one goleveldb database, and a file of operations beside it. The follower writes it, block by block,
 // and everything that answers reads it; nothing in it is decided here.
 //
 // The content is a function of the blocks applied, byte for byte: however the blocks were grouped, on
@@ -10,6 +10,7 @@
 package records
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -51,8 +52,10 @@ type Store struct {
 
 	// reading is held for reading by every snapshot, and for writing while the database is opened anew.
 	reading   sync.RWMutex
-	db        *leveldb.DB     // guarded by reading for readers; changed by the writer's goroutine
+	db        *leveldb.DB     // changed by the writer's goroutine, with reading held
 	openFiles storage.Storage // used by the writer's goroutine and Close
+	ops       *oplog
+	gap       uint64 // the first position whose operation is missing; used by the writer's goroutine
 
 	mu      sync.Mutex
 	now     *epoch                 // guarded by mu; what readers see
@@ -85,11 +88,32 @@ func openWith(dir string, o Options, files func(dir string) (storage.Storage, er
 	if err != nil {
 		return nil, err
 	}
+	if err := s.openOps(at); err != nil {
+		return nil, errors.Join(err, s.closeDB())
+	}
 	s.writer = newWriter(s, at)
 	if err := s.publish(at, nil, nil); err != nil {
 		return nil, errors.Join(err, s.closeDB())
 	}
 	return s, nil
+}
+
+// openOps opens the file of operations and looks whether it has all that the database speaks of.
+func (s *Store) openOps(at cursor) error {
+	var err error
+	if s.ops, err = openOplog(s.dir); err != nil {
+		return err
+	}
+	b, err := absent(s.db.Get([]byte(spaceSynced), nil))
+	if err == nil {
+		s.ops.end = int64(at.end)
+		s.ops.synced.Store(min(int64(beGet(b)), s.ops.end))
+		err = s.findGap(at, s.ops.synced.Load())
+	}
+	if err != nil {
+		err = errors.Join(err, s.ops.file.Close())
+	}
+	return err
 }
 
 // openDB opens the database and reads how far it has come.
@@ -221,11 +245,16 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.release(s.now)
 	s.mu.Unlock()
-	return s.closeDB()
+	err := s.ops.close()
+	if err == nil && s.gap >= s.writer.next.position {
+		err = s.db.Put([]byte(spaceSynced), binary.BigEndian.AppendUint64(nil, uint64(s.ops.synced.Load())), nil)
+	}
+	return errors.Join(err, s.ops.file.Close(), s.closeDB())
 }
 
-// Digest is SHA-256 over every key and value in order, each after its length as a uvarint, and the height
-// that it is of. Two stores that applied the same blocks have the same digest.
+// Digest is SHA-256 over every key and value in order, each after its length as a uvarint, each log entry
+// followed by its operation alike; and the height that it is of. Two stores that applied the same blocks
+// have the same digest.
 func (s *Store) Digest() (model.Digest, uint64, error) {
 	snap := s.Snapshot()
 	defer snap.Release()
@@ -233,11 +262,27 @@ func (s *Store) Digest() (model.Digest, uint64, error) {
 	it := snap.epoch.db.NewIterator(nil, &opt.ReadOptions{DontFillCache: true, Strict: opt.StrictAll})
 	defer it.Release()
 	var size []byte
+	add := func(b []byte) {
+		size = binary.AppendUvarint(size[:0], uint64(len(b)))
+		h.Write(size)
+		h.Write(b)
+	}
 	for it.Next() {
-		for _, b := range [][]byte{it.Key(), it.Value()} {
-			size = binary.AppendUvarint(size[:0], uint64(len(b)))
-			h.Write(size)
-			h.Write(b)
+		if string(it.Key()) == spaceSynced {
+			continue
+		}
+		add(it.Key())
+		add(it.Value())
+		if bytes.HasPrefix(it.Key(), []byte(spaceLog)) {
+			e, err := decodeEntry(it.Value())
+			if err != nil {
+				return model.Digest{}, 0, err
+			}
+			raw, err := s.ops.read(e.at)
+			if err != nil {
+				return model.Digest{}, 0, err
+			}
+			add(raw)
 		}
 	}
 	return model.Digest(h.Sum(nil)), snap.Height(), it.Error()

@@ -409,6 +409,7 @@ func TestCheckFinds(t *testing.T) {
 		}
 	}
 	found := 0
+	delete(values, spaceSynced) // not content
 	for key, value := range values {
 		for _, at := range []int{0, len(value) / 2, len(value) - 1} {
 			bad := bytes.Clone(value)
@@ -431,4 +432,20 @@ func TestCheckFinds(t *testing.T) {
 		t.Errorf("Check found %d changes of %d", found, 3*len(values))
 	}
 	refresh()
+	for at := int64(0); at < s.ops.end; at += 97 {
+		var was [1]byte
+		if _, err := s.ops.file.ReadAt(was[:], at); err != nil {
+			t.Fatal(err)
+		}
+		flip := func(b byte) {
+			if _, err := s.ops.file.WriteAt([]byte{b}, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		flip(was[0] ^ 1)
+		if err := s.Check(context.Background()); err == nil {
+			t.Errorf("byte %d of the operations: unnoticed", at)
+		}
+		flip(was[0])
+	}
 }

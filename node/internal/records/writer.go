@@ -2,8 +2,10 @@ package records
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/syndtr/goleveldb/leveldb"
 
@@ -18,6 +20,7 @@ type Writer struct {
 	s       *Store
 	batch   *leveldb.Batch
 	pending map[string][]byte // what the batch holds under keys that are read again while gathering
+	ops     []byte            // the operations of the leaves gathered
 	next    cursor
 	changed map[string]bool // registry records, by record key
 	touched []model.RecordID
@@ -36,6 +39,7 @@ func newWriter(s *Store, at cursor) *Writer {
 
 func (w *Writer) clear() {
 	w.batch.Reset()
+	w.ops = w.ops[:0]
 	w.pending = map[string][]byte{}
 	w.changed = map[string]bool{}
 	w.touched = nil
@@ -81,7 +85,15 @@ func (w *Writer) Last(kind model.Kind, id model.RecordID) (leaf model.Digest, po
 		return model.Digest{}, 0, false, err
 	}
 	r, err := decodeRecord(b)
-	return r.leaf, r.position, err == nil, err
+	if err != nil {
+		return model.Digest{}, 0, false, err
+	}
+	b, err = w.read(logKey(r.position))
+	if err != nil {
+		return model.Digest{}, 0, false, err
+	}
+	e, err := decodeEntry(b)
+	return e.leaf, r.position, err == nil, err
 }
 
 // Block begins a block: its number, its header's hash, the ledger time after it, and what its valid
@@ -114,7 +126,8 @@ func (w *Writer) leaf(a *model.Applied, leaf *model.Leaf, r *model.Receipt, msp 
 		return fmt.Errorf("records: leaf %d cannot stand at position %d", r.Position, w.next.position)
 	}
 	key := recordKey(a.Op.Kind, a.Op.Record)
-	e := entry{block: r.Block, msp: msp, state: leaf.State, late: r.Late, leaf: r.Leaf, record: leaf.Record, raw: a.Raw}
+	e := entry{block: r.Block, msp: msp, state: leaf.State, late: r.Late, leaf: r.Leaf, record: leaf.Record,
+		at: place{w.next.end, uint64(len(a.Raw)), crc32.Checksum(a.Raw, castagnoli)}}
 	if n, err := hex.Decode(e.tx[:], []byte(r.Tx)); err != nil || n != len(e.tx) {
 		return fmt.Errorf("records: transaction id %q", r.Tx)
 	}
@@ -130,7 +143,7 @@ func (w *Writer) leaf(a *model.Applied, leaf *model.Leaf, r *model.Receipt, msp 
 		e.previous = old.position + 1
 	}
 	now := old
-	now.header, now.position, now.leaf, now.digest = a.Effect.Header, r.Position, r.Leaf, leaf.Record
+	now.header, now.position = a.Effect.Header, r.Position
 	if v := a.Effect.Value; v != nil {
 		if i := bytes.Index(a.Raw, v); i >= 0 {
 			now.inline, now.at = nil, span{r.Position, uint64(i), uint64(len(v))}
@@ -156,7 +169,9 @@ func (w *Writer) leaf(a *model.Applied, leaf *model.Leaf, r *model.Receipt, msp 
 		}
 	}
 	w.put(key, now.encode())
-	w.batch.Put(logKey(r.Position), e.encode())
+	w.put(logKey(r.Position), e.encode())
+	w.ops = append(w.ops, a.Raw...)
+	w.next.end += uint64(len(a.Raw))
 	var at [8]byte
 	bePut(at[:], r.Position)
 	w.batch.Put(operationKey(a.Op.ID), at[:])
@@ -303,9 +318,12 @@ func (w *Writer) serial(kind model.Kind, id model.RecordID) error {
 // Commit applies what was gathered, and then shows it to readers.
 //
 // The crash argument: everything since the last Commit, the cursor included, is one batch of the database,
-// which its journal holds whole or not at all. The batch is not synced: after a power cut the store is as
-// it was after some earlier Commit, says so by its cursor, and the follower applies the missing blocks
-// again from the archive or the ledger. What a reader was told meanwhile was on the ledger and still is.
+// which its journal holds whole or not at all. The operations are written to their file before, and what
+// stands there beyond the cursor counts for nothing and is written over. So the death of the process loses
+// nothing that was committed and leaves nothing half. Neither write is synced: after a power cut the
+// database is as it was after some earlier Commit, says so by its cursor, and the follower applies the
+// missing blocks again from the archive or the ledger; and operations that the file then lacks are
+// restored from the blocks (restore.go). What a reader was told meanwhile was on the ledger and still is.
 func (w *Writer) Commit() error {
 	if w.err != nil {
 		return w.err
@@ -313,11 +331,21 @@ func (w *Writer) Commit() error {
 	if w.next.height == w.s.cursor().height {
 		return nil
 	}
+	if w.s.gap < w.s.cursor().position {
+		return fmt.Errorf("%w: operations from leaf %d on are missing", ErrDamaged, w.s.gap)
+	}
+	if err := w.s.ops.write(w.ops); err != nil {
+		w.err = err
+		return err
+	}
 	w.batch.Put([]byte(spaceCursor), w.next.encode())
+	w.batch.Put([]byte(spaceSynced), binary.BigEndian.AppendUint64(nil, uint64(w.s.ops.synced.Load())))
 	if err := w.s.db.Write(w.batch, nil); err != nil && !w.s.holds(w.next) {
 		w.err, w.failed = err, true
 		return err
 	}
+	w.s.ops.grow(len(w.ops))
+	w.s.gap = w.next.position
 	err := w.s.publish(w.next, w.changed, w.touched)
 	w.clear()
 	w.err = err
