@@ -189,7 +189,11 @@ func (w *work) body(op *model.Operation, d *model.Draft, view *model.View) error
 			return err
 		}
 	}
-	_, err := model.DecodeBody(op)
+	var err error
+	if op.Body, err = model.Complete(op.Type, op.Kind, op.Body); err != nil { // what a caller left out
+		return err
+	}
+	_, err = model.DecodeBody(op)
 	return err
 }
 
