@@ -208,13 +208,23 @@ func TestOneDiskFull(t *testing.T) {
 	b.settle(n)
 	n.ready()
 
-	// Ended in the middle of it and started while it lasts, it loses nothing either.
+	// Killed in the middle of it, it loses nothing either. A start while the disk is full works or says why not.
 	stop = b.writers(n, 4)
 	pause(b, b.accepted())
 	d.leave(0)
 	n.refusesStorage(b.name + "-refused-again")
 	stop()
 	n.p.kill()
+	n.launch()
+	select {
+	case <-n.p.done:
+		if out := string(n.p.out.bytes()); n.p.status() == 0 || !strings.Contains(out, "no space left") {
+			t.Errorf("started on a full disk: %s", out)
+		}
+	case <-time.After(2 * time.Second):
+		n.refusesStorage(b.name + "-refused-at-start")
+		n.p.kill()
+	}
 	d.clear()
 	fsck(t, n.ledgerDir())
 	n.start()

@@ -265,22 +265,6 @@ func (n *node) readiness() (r sdk.Readiness, err error) {
 	return r, err
 }
 
-// component is one part as the admin listener tells of it.
-func (n *node) component(name string) sdk.Component {
-	n.t.Helper()
-	r, err := n.readiness()
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	for _, c := range r.Components {
-		if c.Name == name {
-			return c
-		}
-	}
-	n.t.Fatalf("readiness names no %s: %+v", name, r)
-	return sdk.Component{}
-}
-
 // answer is one HTTP answer, read whole.
 type answer struct {
 	status int

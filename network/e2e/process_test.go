@@ -80,13 +80,21 @@ func (p *process) stop() {
 	}
 }
 
-// wait returns the exit status, −1 after a signal.
+// status is that of a process that has ended, −1 after a signal.
+func (p *process) status() int {
+	<-p.done
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// wait returns the status once it has ended, and fails the test where that takes longer than the limit.
 func (p *process) wait(limit time.Duration) int {
 	p.t.Helper()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	select {
 	case <-p.done:
-		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(limit):
+		return p.status()
+	case <-timer.C:
 		p.signal(syscall.SIGQUIT) // it prints where it stands
 		<-p.done
 		p.t.Fatalf("a process did not end within %v:\n%s", limit, p.out.tail(20000))
