@@ -314,8 +314,6 @@ func absent(b []byte, err error) ([]byte, error) {
 	return b, err
 }
 
-func bePut(b []byte, v uint64) { binary.BigEndian.PutUint64(b, v) }
-
 func beGet(b []byte) uint64 {
 	if len(b) != 8 {
 		return 0

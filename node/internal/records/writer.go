@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/crc32"
+	"strings"
 
 	"github.com/syndtr/goleveldb/leveldb"
 
@@ -19,8 +20,9 @@ import (
 type Writer struct {
 	s       *Store
 	batch   *leveldb.Batch
-	pending map[string][]byte // what the batch holds under keys that are read again while gathering
-	ops     []byte            // the operations of the leaves gathered
+	pending map[string][]byte // what was gathered under keys that may be read again
+	puts    [len(spaces)][]keyValue
+	ops     []byte // the operations of the leaves gathered
 	next    cursor
 	changed map[string]bool // registry records, by record key
 	touched []model.RecordID
@@ -39,6 +41,10 @@ func newWriter(s *Store, at cursor) *Writer {
 
 func (w *Writer) clear() {
 	w.batch.Reset()
+	for i := range w.puts {
+		clear(w.puts[i])
+		w.puts[i] = w.puts[i][:0]
+	}
 	w.ops = w.ops[:0]
 	w.pending = map[string][]byte{}
 	w.changed = map[string]bool{}
@@ -69,10 +75,22 @@ func (w *Writer) read(key []byte) ([]byte, error) {
 	return absent(w.s.db.Get(key, nil))
 }
 
+type keyValue struct{ key, value []byte }
+
+// spaces are the key spaces that blocks write, by their first byte. A batch is written one space after
+// another: neighbours then meet the same part of the database's tree.
+const spaces = "adiklnors"
+
 // put writes a value that may be read again before Commit. Neither slice is changed afterwards.
 func (w *Writer) put(key, value []byte) {
-	w.batch.Put(key, value)
+	w.putOnce(key, value)
 	w.pending[string(key)] = value
+}
+
+// putOnce writes a value that is not read before Commit.
+func (w *Writer) putOnce(key, value []byte) {
+	i := strings.IndexByte(spaces, key[0])
+	w.puts[i] = append(w.puts[i], keyValue{key, value})
 }
 
 // Get reads the mirror of the contract's state, nil for an absent key.
@@ -172,9 +190,7 @@ func (w *Writer) leaf(a *model.Applied, leaf *model.Leaf, r *model.Receipt, msp 
 	w.put(logKey(r.Position), e.encode())
 	w.ops = append(w.ops, a.Raw...)
 	w.next.end += uint64(len(a.Raw))
-	var at [8]byte
-	bePut(at[:], r.Position)
-	w.batch.Put(operationKey(a.Op.ID), at[:])
+	w.putOnce(operationKey(a.Op.ID), binary.BigEndian.AppendUint64(nil, r.Position))
 	w.next.position++
 	return nil
 }
@@ -309,9 +325,7 @@ func (w *Writer) serial(kind model.Kind, id model.RecordID) error {
 	if b != nil && beGet(b) >= n {
 		return nil
 	}
-	v := make([]byte, 8)
-	bePut(v, n)
-	w.put(key, v)
+	w.put(key, binary.BigEndian.AppendUint64(nil, n))
 	return nil
 }
 
@@ -337,6 +351,11 @@ func (w *Writer) Commit() error {
 	if err := w.s.ops.write(w.ops); err != nil {
 		w.err = err
 		return err
+	}
+	for i := range w.puts {
+		for _, p := range w.puts[i] {
+			w.batch.Put(p.key, p.value)
+		}
 	}
 	w.batch.Put([]byte(spaceCursor), w.next.encode())
 	w.batch.Put([]byte(spaceSynced), binary.BigEndian.AppendUint64(nil, uint64(w.s.ops.synced.Load())))
