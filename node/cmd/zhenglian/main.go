@@ -5,6 +5,7 @@
 //	zhenglian import, licence, verify, history
 //	                               client commands over the node's API
 //	zhenglian reindex              rebuild a stopped node's stores from its archive
+//	zhenglian finding              why a node's follower has stopped
 //	zhenglian ledger serve, fsck   the embedded ledger's own process, and its full check
 //
 // Client commands find the node by --url and --key, or ZHENGLIAN_URL and ZHENGLIAN_KEY. --json prints

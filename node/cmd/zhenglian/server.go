@@ -27,7 +27,7 @@ import (
 func serverCommands() []*cobra.Command {
 	ledger := &cobra.Command{Use: "ledger", Short: "the embedded ledger: its own process, and its full check"}
 	ledger.AddCommand(ledgerServeCommand(), ledgerFsckCommand())
-	return []*cobra.Command{initCommand(), serveCommand(), demoCommand(), reindexCommand(), ledger}
+	return []*cobra.Command{initCommand(), serveCommand(), demoCommand(), reindexCommand(), findingCommand(), ledger}
 }
 
 func logger(w io.Writer) *slog.Logger {
@@ -216,6 +216,43 @@ func reindexCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
 	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
+	_ = c.MarkFlagRequired("dir")
+	return c
+}
+
+func findingCommand() *cobra.Command {
+	var dir string
+	var clear bool
+	c := &cobra.Command{
+		Use: "finding", Short: "why a node's follower has stopped; --clear lets it try again", Args: cobra.NoArgs,
+		Long: "finding shows what the node found wrong with a block of its ledger. Until it is cleared the node answers from what it\n" +
+			"had before and takes no further block. Clear it once you know the cause: the block is then checked again.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			f, err := app.Finding(cfg)
+			if err != nil {
+				return err
+			}
+			if f == nil {
+				fmt.Fprintln(c.OutOrStdout(), "no finding")
+				return nil
+			}
+			raw, err := json.MarshalIndent(f, "", "  ")
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s\n", raw)
+			if clear {
+				return app.ClearFinding(cfg)
+			}
+			return errors.New("the follower has stopped; see above")
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	c.Flags().BoolVar(&clear, "clear", false, "forget the finding; the node has to be started again")
 	_ = c.MarkFlagRequired("dir")
 	return c
 }

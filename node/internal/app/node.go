@@ -50,7 +50,6 @@ type Node struct {
 	follower *follow.Follower
 	submit   *submit.Submitter
 	intake   *intake.Intake
-	growth   *growth
 	verifier *verifier
 	api      *httpapi.API
 	metrics  *prometheus.Registry
@@ -114,7 +113,6 @@ func (n *Node) openStores() error {
 	}
 	n.opened(n.records.Close)
 	n.opened(n.archive.Close)
-	n.growth = newGrowth(n.records)
 	n.verifier.open(n)
 	return nil
 }
@@ -143,7 +141,7 @@ func (n *Node) openLedger() error {
 	}
 	n.follower, err = follow.New(follow.Config{
 		Source: n.client, Archive: n.archive, Records: n.records.Writer(), Contract: n.contract, Chaincode: n.cfg.Chaincode,
-		Genesis: pin, Finding: n.path("finding.json"), Notify: n.committed, Logger: n.log.With("part", "follow"),
+		Genesis: pin, Finding: n.path(findingFile), Notify: n.committed, Logger: n.log.With("part", "follow"),
 	})
 	if err != nil {
 		return err
@@ -222,7 +220,7 @@ func (n *Node) openAPI() error {
 		return err
 	}
 	n.api, err = httpapi.New(httpapi.Config{
-		Gate: newGate(keys, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n.records, n.follower.Age}, Log: n.growth,
+		Gate: newGate(keys, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n.records, n.follower.Age}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 	})
 	return err

@@ -3,8 +3,6 @@ package app
 import (
 	"context"
 	"math"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -45,38 +43,21 @@ func (r reading) View(_ context.Context, kind model.Kind, id model.RecordID) (mo
 	return *v, at, err
 }
 
-// History lists versions after a position, oldest first. The records are read backwards, from the newest,
-// so a page costs the versions after it as well: records have few.
+// History lists versions after a position, oldest first.
 func (r reading) History(_ context.Context, kind model.Kind, id model.RecordID, after int64, limit int) ([]model.HistoryEntry, sdk.Reflects, error) {
 	s := r.store.Snapshot()
 	defer s.Release()
-	var all []model.HistoryEntry
-	for before := uint64(0); ; {
-		page, err := s.History(kind, id, before, 500)
-		if err != nil {
-			return nil, sdk.Reflects{}, model.AsError(err)
-		}
-		done := len(page) < 500
-		for _, e := range page {
-			if int64(e.Position) <= after {
-				done = true
-				break
-			}
-			all = append(all, e)
-			before = e.Version
-		}
-		if done {
-			break
-		}
+	versions, err := s.Versions(kind, id, after, limit)
+	if err != nil {
+		return nil, sdk.Reflects{}, model.AsError(err)
 	}
-	if len(all) == 0 {
+	if len(versions) == 0 {
 		if v, err := s.View(kind, id); err != nil || v == nil {
 			return nil, sdk.Reflects{}, model.E(model.CodeNotFound, "id").Because(err)
 		}
 	}
-	slices.Reverse(all)
 	at, err := r.reflects(s)
-	return all[:min(limit, len(all))], at, err
+	return versions, at, err
 }
 
 // List lists records of a kind.
@@ -91,34 +72,18 @@ func (r reading) List(_ context.Context, kind model.Kind, after model.RecordID, 
 	return v, at, err
 }
 
-// growth is the log's head and who waits for it to move.
-type growth struct {
-	store *records.Store
-
-	mu    sync.Mutex
-	grown chan struct{} // closed at the next commit; guarded by mu
-}
-
-func newGrowth(s *records.Store) *growth { return &growth{store: s, grown: make(chan struct{})} }
-
-// notify wakes who waits.
-func (g *growth) notify() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	close(g.grown)
-	g.grown = make(chan struct{})
-}
+// log gives the API the log of all operations.
+type log struct{ store *records.Store }
 
 // Head is the newest position and a channel that is closed when there is a newer one.
-func (g *growth) Head() (int64, <-chan struct{}) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return int64(g.store.Position()) - 1, g.grown
+func (l log) Head() (int64, <-chan struct{}) {
+	position, grown := l.store.Grown()
+	return int64(position) - 1, grown
 }
 
 // Entries lists the log.
-func (g *growth) Entries(_ context.Context, after int64, limit int) ([]sdk.Event, error) {
-	entries, err := g.store.Entries(uint64(after+1), limit)
+func (l log) Entries(_ context.Context, after int64, limit int) ([]sdk.Event, error) {
+	entries, err := l.store.Entries(uint64(after+1), limit)
 	if err != nil {
 		return nil, model.AsError(err)
 	}

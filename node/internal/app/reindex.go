@@ -75,3 +75,12 @@ func Reindex(ctx context.Context, cfg *Config, progress func(done, total uint64)
 	}
 	return out, os.RemoveAll(aside)
 }
+
+// findingFile keeps what made the follower stop.
+const findingFile = "finding.json"
+
+// Finding is what made a node's follower stop, nil if nothing did.
+func Finding(cfg *Config) (*follow.Finding, error) { return follow.ReadFinding(cfg.path(findingFile)) }
+
+// ClearFinding lets a stopped node take the block that its finding is about once more.
+func ClearFinding(cfg *Config) error { return follow.ClearFinding(cfg.path(findingFile)) }

@@ -68,18 +68,7 @@ func (k known) Judge(op model.Operation) error {
 }
 
 // AtHead waits for the follower to confirm, after a moment, that it has all of the ledger.
-func (k known) AtHead(ctx context.Context, since time.Time) error {
-	for {
-		if age := k.n.follower.Age(); age < time.Since(since) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
+func (k known) AtHead(ctx context.Context, since time.Time) error { return k.n.follower.AtHead(ctx, since) }
 
 // committed passes on what the follower has applied.
 func (n *Node) committed(blocks []follow.Committed) {
@@ -90,5 +79,4 @@ func (n *Node) committed(blocks []follow.Committed) {
 		}
 	}
 	n.submit.Applied(txs)
-	n.growth.notify()
 }

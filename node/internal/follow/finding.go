@@ -70,8 +70,8 @@ func asFinding(err error, block uint64) error {
 	return &Finding{Code: Code(e.Code), Block: e.Block, Tx: e.Tx, En: e.En(), Zh: e.Zh(), cause: err}
 }
 
-// readFinding reads what an earlier run left, nil for nothing.
-func readFinding(path string) (*Finding, error) {
+// ReadFinding reads what an earlier run left, nil for nothing.
+func ReadFinding(path string) (*Finding, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) || path == "" {
 		return nil, nil

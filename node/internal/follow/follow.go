@@ -155,7 +155,7 @@ func New(cfg Config) (*Follower, error) {
 	cfg.defaults()
 	f := &Follower{cfg: cfg}
 	f.metrics = newMetrics(f)
-	found, err := readFinding(cfg.Finding)
+	found, err := ReadFinding(cfg.Finding)
 	if err != nil {
 		return nil, err
 	}
