@@ -68,7 +68,9 @@ func (k known) Judge(op model.Operation) error {
 }
 
 // AtHead waits for the follower to confirm, after a moment, that it has all of the ledger.
-func (k known) AtHead(ctx context.Context, since time.Time) error { return k.n.follower.AtHead(ctx, since) }
+func (k known) AtHead(ctx context.Context, since time.Time) error {
+	return k.n.follower.AtHead(ctx, since)
+}
 
 // committed passes on what the follower has applied.
 func (n *Node) committed(blocks []follow.Committed) {
