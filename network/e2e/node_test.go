@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -42,17 +41,6 @@ type ledger struct {
 	service string // the folder of ledger.yaml
 	address string
 	p       *process
-}
-
-// free finds an address that nobody listens on. Ports below 10,000 are the demo's.
-func free(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func newNode(t testing.TB, name, agency, dir, listen, admin string, keys map[string]string) *node {
@@ -96,44 +84,6 @@ type consortium struct {
 var memberNames = []string{"beijing", "tianjin", "hebei", "customs"}
 
 var homes = map[string]string{"beijing": "bj-scjg", "tianjin": "tj-scjg", "hebei": "he-scjg", "customs": "bj-customs"}
-
-type description struct {
-	Nodes []struct {
-		Name string            `json:"name"`
-		Keys map[string]string `json:"keys"`
-	} `json:"nodes"`
-}
-
-// founded is a consortium as the demo founds it, stopped before anything was written. Tests copy it.
-var founded = sync.OnceValues(func() (string, error) {
-	dir := filepath.Join(workshop, "founded")
-	log, err := os.Create(filepath.Join(workshop, "founding.log"))
-	if err != nil {
-		return "", err
-	}
-	defer log.Close()
-	for try := 0; ; try++ {
-		base, err := basePort()
-		if err != nil {
-			return "", err
-		}
-		err = found(dir, base, log)
-		if err == nil || try == 5 {
-			return dir, err
-		}
-	}
-})
-
-// basePort looks for the demo's ports outside its own default ones: any that turns out to be taken makes
-// the demo fail before it has founded anything.
-func basePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return max(10_000, l.Addr().(*net.TCPAddr).Port-2000), nil
-}
 
 func newConsortium(t testing.TB) *consortium {
 	t.Helper()
