@@ -25,7 +25,7 @@ const drain = 2 * time.Second
 
 // reopen opens the database anew after a failed write, because goleveldb writes nothing more to a journal
 // that has failed once. It does so only when the disk has room for what opening writes, so that readers
-// keep what they have while it is full. Readers wait meanwhile; one that holds on to its snapshot for
+// keep what they have while it is full; where opening fails nevertheless, it is opened for reading. Readers wait meanwhile; one that holds on to its snapshot for
 // longer than drain reads errors from it.
 func (s *Store) reopen() error {
 	if err := s.room(); err != nil {
@@ -41,13 +41,16 @@ func (s *Store) reopen() error {
 		defer s.reading.Unlock()
 	}
 	_ = s.closeDB() // it has failed already
-	at, err := s.openDB()
-	if err != nil {
-		return err
+	at, err := s.openDB(false)
+	if err != nil { // somebody else took the room meanwhile: what is there can still be read
+		var unreadable error
+		if at, unreadable = s.openDB(true); unreadable != nil {
+			return errors.Join(err, unreadable)
+		}
 	}
 	s.ops.end = int64(at.end)
 	s.gap = at.position
-	return s.publish(at, nil, nil)
+	return errors.Join(err, s.publish(at, nil, nil))
 }
 
 // room probes the disk for what opening the database writes at most: the journal once more, as tables.

@@ -100,3 +100,56 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("after the failures: height %d, another content (%v)", height, err)
 	}
 }
+
+// TestRoomTaken: the probe finds room, and by the time that the database is opened anew it is gone. Reads go
+// on, and so does everything once there is room.
+func TestRoomTaken(t *testing.T) {
+	c := newChain(t)
+	for i := 1; i <= 3; i++ {
+		c.submit(c.licence(i, nil))
+	}
+	var full atomic.Bool
+	dir := t.TempDir()
+	s, err := openWith(dir, Options{}, func(dir string) (storage.Storage, error) {
+		s, err := storage.OpenFile(dir, false)
+		return fullDisk{s, &full}, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range c.blocks {
+		full.Store(n > 0)
+		for range 3 {
+			if err := c.blocks[n].give(s.Writer(), uint64(n)); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Writer().Commit(); err == nil {
+				break
+			}
+			s.Writer().Reset() // opens for reading alone
+			if v, err := s.View(model.KindPolicy, model.PolicyID); err != nil || v == nil {
+				t.Fatalf("reading while the disk is full: %v %v", v, err)
+			}
+			if s.Height() != uint64(n) {
+				t.Fatalf("height %d after a failure at %d", s.Height(), n)
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		full.Store(false)
+		s.Writer().Reset()
+		if err := c.blocks[n].give(s.Writer(), uint64(n)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Writer().Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.Height() != uint64(len(c.blocks)) {
+		t.Errorf("height %d of %d", s.Height(), len(c.blocks))
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

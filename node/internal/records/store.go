@@ -84,7 +84,7 @@ func openWith(dir string, o Options, files func(dir string) (storage.Storage, er
 		o.BufferBytes = 32 << 20
 	}
 	s := &Store{dir: dir, files: files, options: o, entries: map[string]cachedEntry{}, grown: make(chan struct{})}
-	at, err := s.openDB()
+	at, err := s.openDB(false)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +116,8 @@ func (s *Store) openOps(at cursor) error {
 	return err
 }
 
-// openDB opens the database and reads how far it has come.
-func (s *Store) openDB() (cursor, error) {
+// openDB opens the database and reads how far it has come. With readOnly it writes nothing to the disk.
+func (s *Store) openDB(readOnly bool) (cursor, error) {
 	files, err := s.files(s.dir)
 	switch {
 	case errors.Is(err, storage.ErrLocked), errors.Is(err, syscall.EAGAIN):
@@ -126,6 +126,7 @@ func (s *Store) openDB() (cursor, error) {
 		return cursor{}, err
 	}
 	db, err := leveldb.Open(files, &opt.Options{
+		ReadOnly:           readOnly,
 		BlockCacheCapacity: s.options.CacheBytes,
 		WriteBuffer:        s.options.BufferBytes,
 		Filter:             filter.NewBloomFilter(10),
