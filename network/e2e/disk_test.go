@@ -196,7 +196,7 @@ func TestOneDiskFull(t *testing.T) {
 	n := solo(t, filepath.Join(d.path, "zhenglian"))
 	n.start()
 	b := newBook(t)
-	b.diskFails = true
+	b.diskFails, b.hasty = true, true
 	stop := b.writers(n, 4)
 	pause(b, 5)
 	d.leave(0)
@@ -205,8 +205,10 @@ func TestOneDiskFull(t *testing.T) {
 	n.log()
 	stop()
 	d.clear()
+	freed := time.Now()
 	b.settle(n)
 	n.ready()
+	t.Logf("all is committed %v after there was space again", time.Since(freed).Round(time.Millisecond))
 
 	// Killed in the middle of it, it loses nothing either. A start while the disk is full works or says why not.
 	stop = b.writers(n, 4)

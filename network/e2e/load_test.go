@@ -77,6 +77,8 @@ type book struct {
 	next atomic.Int64
 	// diskFails allows the answer outcome_unknown: the disk failed while a request was being written.
 	diskFails bool
+	// hasty writers never wait for a commit, so that they end at once while nothing is committed.
+	hasty bool
 
 	mu       sync.Mutex
 	requests []*request // guarded by mu
@@ -100,7 +102,7 @@ func (b *book) writers(n *node, count int) (stop func()) {
 				b.mu.Lock()
 				b.requests = append(b.requests, r)
 				b.mu.Unlock()
-				outcomes, ok := b.send(r, rand.IntN(2) == 0)
+				outcomes, ok := b.send(r, !b.hasty && rand.IntN(2) == 0)
 				if !ok {
 					select {
 					case <-ctx.Done():
