@@ -2,6 +2,7 @@
 //
 //	zhenglian demo                 four organisations on this machine, and a story told with them
 //	zhenglian init, serve          a node of one's own
+//	zhenglian keys                 a node's API keys
 //	zhenglian import, licence, verify, history
 //	                               client commands over the node's API
 //	zhenglian reindex              rebuild a stopped node's stores from its archive

@@ -15,7 +15,7 @@ import (
 
 // issueBatch: arrays of 100, eight callers, each waiting for its array to be committed.
 func issueBatch(ctx context.Context, env *environment) (measurement, error) {
-	total := env.scale(200_000, 5_000)
+	total := env.scale(200_000, 40_000)
 	var m measurement
 	for range env.runs() {
 		rate, _, err := issue(ctx, env, total, 100, 8)

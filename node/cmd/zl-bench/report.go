@@ -48,7 +48,7 @@ func (m measurement) entry(b bench, quick bool) entry {
 		ratio := median(ratios)
 		e.Baseline, e.Ratio = &base, &ratio
 		if b.unit == "ratio" {
-			e.Value = ratio
+			e.Value, e.Runs = ratio, ratios
 		}
 	}
 	return e

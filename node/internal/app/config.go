@@ -60,6 +60,7 @@ type LedgerServer struct {
 	GenesisDigest string `yaml:"genesis_digest"`
 	Identity      string `yaml:"identity"`
 	Listen        string `yaml:"listen"` // host:port for nodes of other processes; "" for none
+	Admin         string `yaml:"admin"`  // host:port of /metrics, loopback only; "" for none
 	TLSCert       string `yaml:"tls_cert"`
 	TLSKey        string `yaml:"tls_key"`
 
@@ -96,7 +97,13 @@ func LoadConfig(dir string) (*Config, error) {
 // LoadLedger reads an embedded ledger's configuration from its folder.
 func LoadLedger(dir string) (*LedgerServer, error) {
 	c := &LedgerServer{dir: dir}
-	return c, load(filepath.Join(dir, LedgerFile), c)
+	if err := load(filepath.Join(dir, LedgerFile), c); err != nil {
+		return nil, err
+	}
+	if c.Admin != "" && !loopback(c.Admin) {
+		return nil, fmt.Errorf("%s: admin: %s must be a loopback address", LedgerFile, c.Admin)
+	}
+	return c, nil
 }
 
 func load(path string, into any) error {

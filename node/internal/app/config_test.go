@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
 
@@ -61,6 +63,73 @@ func onePlan() Plan {
 		ID: "beijing", Msp: "BeijingMSP", NameZh: "北京", Home: "bj-scjg", Listen: "127.0.0.1:0", Admin: "127.0.0.1:0",
 		Agencies: []AgencyPlan{{Alg: envelope.ES256, Agency: model.Agency{ID: "bj-scjg", NameZh: "局", Region: "110000", USCC: uscc, Roles: []model.Role{model.RoleIssuer}}}},
 	}}}
+}
+
+// TestMissingIsRefused: what cannot be made anew is never silently begun anew.
+func TestMissingIsRefused(t *testing.T) {
+	for _, name := range []string{"vault", "keys", "api-keys.json", "outbox"} {
+		t.Run(name, func(t *testing.T) {
+			f, err := Found(t.TempDir(), onePlan())
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := f.Nodes[0].Dir
+			if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			cfg, err := LoadConfig(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := Run(ctx, cfg, quiet); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("the node ran without %s: %v", name, err)
+			}
+		})
+	}
+}
+
+// TestKeys: keys are issued and revoked beside a running node, which takes that up.
+func TestKeys(t *testing.T) {
+	f, err := Found(t.TempDir(), onePlan())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := LoadConfig(f.Nodes[0].Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := Keys(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, err := Keys(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, e, err := k.Issue(auth.Grant{Name: "counter 3", Agency: "bj-scjg", Roles: []auth.Role{auth.Verifier}, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := running.SignIn("Bearer " + token); err == nil {
+		t.Error("a key was known before the file was read again")
+	}
+	if err := running.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := running.SignIn("Bearer " + token); err != nil {
+		t.Error(err)
+	}
+	if err := k.Revoke(e.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := running.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := running.SignIn("Bearer " + token); err == nil {
+		t.Error("a revoked key signs in")
+	}
 }
 
 // TestFound: secrets are the user's alone, and nothing is ever overwritten.

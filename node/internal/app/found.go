@@ -17,6 +17,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/fabblock"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
+	"github.com/zhenglian/zhenglian/node/internal/outbox"
 	"github.com/zhenglian/zhenglian/node/internal/vault"
 	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
@@ -25,6 +26,7 @@ import (
 type Plan struct {
 	Channel, Chaincode string
 	Ledger             string // host:port on which the ledger's own process listens; "" runs it inside the one node
+	LedgerAdmin        string // host:port of that process's metrics; "" for none
 	Nodes              []NodePlan
 	Types              []model.LicenceType
 	Created            time.Time
@@ -139,6 +141,13 @@ func (f *founding) nodes() error {
 		if err := f.agencies(n, filepath.Join(dir, "keys")); err != nil {
 			return err
 		}
+		queue, err := outbox.Open(filepath.Join(dir, "outbox"), outbox.Config{Logger: quiet})
+		if err != nil {
+			return err
+		}
+		if err := queue.Close(); err != nil {
+			return err
+		}
 		keys, err := firstKeys(dir, n.Home)
 		if err != nil {
 			return err
@@ -187,7 +196,7 @@ func firstKeys(dir string, home model.AgencyID) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "api-keys.json")
+	path := filepath.Join(dir, keyFile)
 	if err := auth.CreateKeys(path); err != nil {
 		return nil, err
 	}
@@ -231,7 +240,7 @@ func (f *founding) ledger() error {
 	}
 	c := LedgerServer{
 		Dir: "../ledger", Channel: f.plan.Channel, Chaincode: f.plan.Chaincode, Msp: LedgerMSP, GenesisDigest: f.digest,
-		Identity: "identity", Listen: f.plan.Ledger, dir: f.out.LedgerConfig,
+		Identity: "identity", Listen: f.plan.Ledger, Admin: f.plan.LedgerAdmin, dir: f.out.LedgerConfig,
 	}
 	if c.Listen != "" {
 		cert, key, err := f.ledgerCA.IssueTLS("ledger", []string{"127.0.0.1", "localhost"}, msp.Validity{})

@@ -8,8 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/zhenglian/zhenglian/chaincode/contract"
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -74,6 +80,13 @@ func serveLedgerOnce(ctx context.Context, c *LedgerServer, log *slog.Logger, con
 	}
 	served := make(chan error, 1)
 	go func() { served <- l.Serve(lis, config) }()
+	if c.Admin != "" {
+		close, err := serveMetrics(c.Admin, l)
+		if err != nil {
+			return false, errors.Join(err, l.Close(context.Background()))
+		}
+		defer close()
+	}
 	if ready != nil {
 		ready(lis.Addr())
 	}
@@ -91,6 +104,22 @@ func serveLedgerOnce(ctx context.Context, c *LedgerServer, log *slog.Logger, con
 		closed = nil // of a database that could not write, and has said so
 	}
 	return again, errors.Join(err, closed)
+}
+
+// serveMetrics answers /metrics of a ledger in a process of its own.
+func serveMetrics(address string, l *embedded.Ledger) (stop func(), err error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(l.Collectors()...)
+	lis, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute}
+	go func() { _ = s.Serve(lis) }() // ends with Close
+	return func() { _ = s.Close() }, nil
 }
 
 // genesisBlockHash is the hash of a ledger's block 0, hexadecimal.

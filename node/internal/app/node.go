@@ -51,6 +51,7 @@ type Node struct {
 	submit   *submit.Submitter
 	intake   *intake.Intake
 	verifier *verifier
+	keys     *auth.Keys
 	api      *httpapi.API
 	metrics  *prometheus.Registry
 
@@ -98,7 +99,7 @@ func (n *Node) openStores() error {
 	if n.genesis, err = readGenesis(n.path(n.cfg.Genesis), n.cfg.GenesisDigest); err != nil {
 		return err
 	}
-	for _, name := range []string{"vault", "keys", "api-keys.json"} {
+	for _, name := range []string{"vault", "keys", keyFile, "outbox"} {
 		if _, err := os.Stat(n.path(name)); err != nil {
 			return fmt.Errorf("%s is missing and cannot be made anew; restore it from a backup: %w", name, err)
 		}
@@ -215,10 +216,11 @@ func (n *Node) openAPI() error {
 	if err != nil {
 		return err
 	}
-	keys, err := auth.OpenKeys(n.path("api-keys.json"), secret)
+	keys, err := auth.OpenKeys(n.path(keyFile), secret)
 	if err != nil {
 		return err
 	}
+	n.keys = keys
 	n.api, err = httpapi.New(httpapi.Config{
 		Gate: newGate(keys, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n.records, n.follower.Age}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
@@ -267,6 +269,7 @@ func (n *Node) serve(ctx context.Context) error {
 		}
 	}()
 	n.submit.Start()
+	go n.refreshKeys(loops)
 	go n.found(loops)
 	kept := make(chan struct{})
 	go func() {

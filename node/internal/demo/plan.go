@@ -45,8 +45,8 @@ func Types(issuers map[model.AgencyID]model.Region) []model.LicenceType {
 	}
 }
 
-// Ports are where the demo listens: API at base…base+3, admin 1000 above.
-func plan(base int, ledger, lang string, now time.Time) app.Plan {
+// plan is the demo's: APIs listen at base…base+3, admin listeners 1000 above.
+func plan(base int, ledger, ledgerAdmin, lang string, now time.Time) app.Plan {
 	issuers := map[model.AgencyID]model.Region{"bj-scjg": "110000", "tj-scjg": "120000", "he-scjg": "130000"}
 	issuing := []model.Role{model.RoleIssuer, model.RoleVerifier}
 	serial := 0
@@ -65,7 +65,7 @@ func plan(base int, ledger, lang string, now time.Time) app.Plan {
 		}
 	}
 	return app.Plan{
-		Channel: "jjj", Chaincode: "zhenglian", Ledger: ledger, Created: now, Types: Types(issuers),
+		Channel: "jjj", Chaincode: "zhenglian", Ledger: ledger, LedgerAdmin: ledgerAdmin, Created: now, Types: Types(issuers),
 		Nodes: []app.NodePlan{
 			node(0, "beijing", "BeijingMSP", "北京市", "Beijing", "bj-scjg",
 				agency("bj-scjg", "", "北京市市场监督管理局", "Beijing Administration for Market Regulation", "110000", envelope.ES256, issuing...),

@@ -92,12 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return nil
 	}
 	s.next()
-	select {
-	case <-ctx.Done():
-		return nil
-	case p := <-s.died():
-		return fmt.Errorf("%s ended: %w\n%s", p.name, p.err, p.log)
-	}
+	return s.attend(ctx)
 }
 
 // describe founds the demo's ledger and nodes, or finds those of an earlier run.
@@ -124,7 +119,11 @@ func describe(o Options) (*Description, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	p := plan(o.BasePort, ledger, o.Lang, time.Now())
+	admin, err := free()
+	if err != nil {
+		return nil, false, err
+	}
+	p := plan(o.BasePort, ledger, admin, o.Lang, time.Now())
 	var ports []string
 	for _, n := range p.Nodes {
 		ports = append(ports, n.Listen, n.Admin)
@@ -156,6 +155,7 @@ type stage struct {
 	ledger *process
 	nodes  []*process
 	number string // of the licence that the story issued
+	record model.RecordID
 }
 
 func (s *stage) start(ctx context.Context) error {
@@ -203,11 +203,38 @@ func (s *stage) stop() error {
 	return errors.Join(errs...)
 }
 
-// died tells of the first process that ends by itself.
-func (s *stage) died() <-chan *process {
-	c := make(chan *process, len(s.nodes)+1)
-	for _, p := range append([]*process{s.ledger}, s.nodes...) {
-		go func() { <-p.done; c <- p }()
+// attend stays until ctx ends. A process that ends meanwhile, killed perhaps to see what happens, is started
+// again: the others go on, and it takes up where it was.
+func (s *stage) attend(ctx context.Context) error {
+	running := []**process{&s.ledger}
+	for i := range s.nodes {
+		running = append(running, &s.nodes[i])
 	}
-	return c
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		for _, p := range running {
+			select {
+			case <-(*p).done:
+			default:
+				continue
+			}
+			s.print("%s", s.say(fmt.Sprintf("%s 已退出（%v），正在重新启动", (*p).name, (*p).err), fmt.Sprintf("%s ended (%v) and is started again", (*p).name, (*p).err)))
+			again, err := start((*p).name, s.logs, s.o.Program, (*p).cmd.Args[1:]...)
+			if err != nil {
+				return err
+			}
+			*p = again
+			select { // one that cannot stay up is not started in a storm
+			case <-ctx.Done():
+				return nil
+			case <-time.After(time.Second):
+			}
+		}
+	}
 }

@@ -50,8 +50,10 @@ func (s *stage) print(format string, args ...any) { fmt.Fprintf(s.o.Out, format+
 func (t *teller) line(what, outcome string, took time.Duration) {
 	t.step++
 	what = text.Pad(what, 58, ' ')
-	t.print("%2d  %s %s  %s", t.step, what, text.AlignRight.Apply(fmt.Sprintf("%.1f ms", float64(took.Microseconds())/1000), 9), outcome)
+	t.print("%2d  %s %s  %s", t.step, what, text.AlignRight.Apply(fmt.Sprintf("%.1f ms", ms(took)), 9), outcome)
 }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func (s *stage) tell(ctx context.Context, fresh bool) error {
 	t := &teller{stage: s}
@@ -165,6 +167,7 @@ func (t *teller) enterprise(ctx context.Context) error {
 		return err
 	}
 	t.line(t.say("北京市市场监管局签发营业执照", "Beijing issues a business licence"), string(o.Record), time.Since(start))
+	t.record = o.Record
 	query := model.Query{Number: number, Type: BusinessLicence}
 	if err := t.verify(ctx, "tianjin", t.say("天津核验：", "Tianjin verifies it"), query, o.Receipt, model.Valid, model.ReasonInForce); err != nil {
 		return err
@@ -267,7 +270,11 @@ func (t *teller) verify(ctx context.Context, node model.NodeID, what string, q m
 		if v.Verdict != want || v.Reason != reason {
 			return fmt.Errorf("%s says %s (%s), and not %s (%s)", node, v.Verdict, v.Reason, want, reason)
 		}
-		t.line(what, t.verdict(v), took)
+		outcome := t.verdict(v)
+		if waited := start.Sub(begun); waited > time.Millisecond {
+			outcome += t.say(fmt.Sprintf("（该节点 %.1f 毫秒后同步到此）", ms(waited)), fmt.Sprintf("  [there after %.1f ms]", ms(waited)))
+		}
+		t.line(what, outcome, took)
 		return nil
 	}
 }
@@ -302,7 +309,8 @@ func (t *teller) history(ctx context.Context, id model.RecordID) error {
 	t.line(t.say("海关查看经过：谁做了什么", "Customs reads the history: who did what"), t.say(fmt.Sprintf("%d 个版本", len(entries)), fmt.Sprintf("%d versions", len(entries))), time.Since(start))
 	for _, e := range entries {
 		what := t.say(model.Types[e.Type].Zh, model.Types[e.Type].En)
-		t.print("      v%d  %s  %s  %s  %s", e.Version, e.Time.Time().In(model.Shanghai).Format("2006-01-02 15:04:05"), text.Pad(string(e.Agency), 10, ' '), text.Pad(what, 10, ' '), e.State)
+		person := t.say("人员", "person") + " " + string(e.Person[:min(8, len(e.Person))])
+		t.print("      v%d  %s  %s  %s  %s  %s", e.Version, e.Time.Time().In(model.Shanghai).Format("2006-01-02 15:04:05"), text.Pad(string(e.Agency), 10, ' '), person, text.Pad(what, 10, ' '), e.State)
 	}
 	return nil
 }
@@ -314,7 +322,9 @@ func (s *stage) next() {
 	s.print("%s", s.say("运行中，按 Ctrl-C 结束。接下来可以试试：", "Running; Ctrl-C ends it. Three things to try:"))
 	s.print("  export ZHENGLIAN_URL=%s ZHENGLIAN_KEY=%s", tj.URL, tj.Keys["verifier"])
 	s.print("  %s verify %s", s.o.Program, s.number+" --type "+string(BusinessLicence))
+	s.print("  %s history licence %s", s.o.Program, s.record)
 	s.print("  curl -s -H \"Authorization: Bearer $ZHENGLIAN_KEY\" %s/v1/registry/agency | head -c 400", tj.URL)
-	s.print("  %s", s.say("浏览器打开 ", "open ")+tj.URL+"/")
+	s.print("")
+	s.print("%s %s/", s.say("用浏览器核验：", "verify in a browser:"), tj.URL)
 	s.print("%s", strings.TrimSpace(s.say("连接信息（含密钥）：", "addresses and keys: ")+s.o.Dir+"/"+DescriptionFile))
 }

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/app"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
+)
+
+// keysCommand manages a node's API keys on its own machine. A running node takes changes up within seconds.
+func keysCommand() *cobra.Command {
+	c := &cobra.Command{Use: "keys", Short: "a node's API keys: issue, list, revoke"}
+	c.AddCommand(keysIssueCommand(), keysListCommand(), keysRevokeCommand())
+	return c
+}
+
+func openKeys(dir string) (*auth.Keys, error) {
+	cfg, err := app.LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	return app.Keys(cfg)
+}
+
+func keysIssueCommand() *cobra.Command {
+	var dir, agency, name string
+	var roles []string
+	var days int
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "issue", Short: "make a key and print it, once", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			g := auth.Grant{Name: name}
+			var err error
+			if g.Agency, err = model.ParseAgencyID(agency); err != nil {
+				return fmt.Errorf("%w: --agency: %w", errUse, err)
+			}
+			for _, r := range roles {
+				g.Roles = append(g.Roles, auth.Role(r))
+			}
+			if days < 1 || days > 3660 {
+				return fmt.Errorf("%w: --days: 1 to 3660", errUse)
+			}
+			g.Expires = time.Now().AddDate(0, 0, days)
+			k, err := openKeys(dir)
+			if err != nil {
+				return err
+			}
+			token, e, err := k.Issue(g)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"id": e.ID, "key": token, "expires": e.Expires})
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s  %s  (until %s; shown once)\n", e.ID, token, e.Expires.Date())
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&dir, "dir", "", "the node's folder")
+	f.StringVar(&agency, "agency", "", "the agency that the key acts for, with the tree below it")
+	f.StringSliceVar(&roles, "role", nil, "role; repeat for several")
+	f.StringVar(&name, "name", "", "what the key is for")
+	f.IntVar(&days, "days", 365, "how long it lasts")
+	f.BoolVar(&asJSON, "json", false, "print for programs")
+	for _, n := range []string{"dir", "agency", "role", "name"} {
+		_ = c.MarkFlagRequired(n)
+	}
+	return c
+}
+
+func keysListCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "list", Short: "list all keys (never the keys themselves)", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			k, err := openKeys(dir)
+			if err != nil {
+				return err
+			}
+			type row struct {
+				ID      string         `json:"id"`
+				Name    string         `json:"name"`
+				Agency  model.AgencyID `json:"agency"`
+				Roles   []auth.Role    `json:"roles"`
+				Expires model.Time     `json:"expires"`
+				Revoked model.Time     `json:"revoked"`
+			}
+			rows := []row{}
+			t := table.NewWriter()
+			t.AppendHeader(table.Row{"id", "name", "agency", "roles", "expires", "revoked"})
+			for _, e := range k.List() {
+				rows = append(rows, row{e.ID, e.Name, e.Agency, e.Roles, e.Expires, e.Revoked})
+				revoked := ""
+				if !e.Revoked.IsZero() {
+					revoked = string(e.Revoked.Date())
+				}
+				t.AppendRow(table.Row{e.ID, e.Name, e.Agency, e.Roles, e.Expires.Date(), revoked})
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(rows)
+			}
+			fmt.Fprintln(c.OutOrStdout(), t.Render())
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
+	_ = c.MarkFlagRequired("dir")
+	return c
+}
+
+func keysRevokeCommand() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use: "revoke ID", Short: "end a key, for good", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			k, err := openKeys(dir)
+			if err != nil {
+				return err
+			}
+			return k.Revoke(args[0])
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	_ = c.MarkFlagRequired("dir")
+	return c
+}
