@@ -70,13 +70,7 @@ func (p *plain) clone() *plain {
 	return c
 }
 
-func digest(v any) model.Digest {
-	b, err := model.Canonical(v)
-	if err != nil {
-		panic(err)
-	}
-	return sha256.Sum256(b)
-}
+func digest(v any) model.Digest { return sha256.Sum256(canonical(v)) }
 
 func (p *plain) agency(id model.AgencyID) (a *model.Agency, gone bool) {
 	r := p.records[model.KindAgency][model.RecordID(id)]
