@@ -50,6 +50,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUse, err) })
 	root.AddCommand(serverCommands()...)
 	root.AddCommand(clientCommands()...)
+	root.InitDefaultCompletionCmd() // now, so that it is strict as well
+	root.PersistentPreRunE = requiredFlags
+	strict(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
