@@ -49,11 +49,11 @@ func historyCommand() *cobra.Command {
 	return c
 }
 
-// history prints versions: when, who, what, on what decision, and where in the log.
+// history prints versions: when, who (agency, member organisation, person), what, on what decision, and where in the log.
 func (o *client) history(w io.Writer, entries []model.HistoryEntry) {
 	t := newTable(w)
 	t.AppendHeader(table.Row{
-		o.say("版本", "version"), o.say("时间", "time"), o.say("机关", "agency"), o.say("成员", "member"), o.say("操作", "operation"),
+		o.say("版本", "version"), o.say("时间", "time"), o.say("机关", "agency"), o.say("成员", "member"), o.say("人员", "person"), o.say("操作", "operation"),
 		o.say("状态", "state"), o.say("依据", "decision"), o.say("生效", "effective"), o.say("原因", "reason"), o.say("位置", "position"),
 	})
 	for i := range entries {
@@ -83,10 +83,37 @@ func (o *client) history(w io.Writer, entries []model.HistoryEntry) {
 		if act.Decision.Date != "" {
 			decision += " (" + string(act.Decision.Date) + ")"
 		}
-		t.AppendRow(table.Row{e.Version, moment(e.Time), e.Agency, e.Msp, what, o.stateName(e.State), decision, act.Effective, act.Reason, e.Position})
+		t.AppendRow(table.Row{e.Version, moment(e.Time), orDash(string(e.Agency)), member(e), person(e.Person), what, o.stateName(e.State), decision, act.Effective, act.Reason, e.Position})
 	}
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 1, Align: text.AlignRight}, {Number: 10, Align: text.AlignRight}})
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 1, Align: text.AlignRight}, {Number: 11, Align: text.AlignRight}})
 	t.Render()
+}
+
+// none stands in a column of who did it where there is nobody to name.
+const none = "—"
+
+func orDash(s string) string {
+	if s == "" {
+		return none
+	}
+	return s
+}
+
+// member is the organisation that sent an operation. For a genesis entry that says nothing: its document is
+// agreed on by all, and whichever member sends Init first is the one that the block names.
+func member(e *model.HistoryEntry) string {
+	if e.Type == model.Genesis {
+		return none
+	}
+	return orDash(string(e.Msp))
+}
+
+// person is a pseudonym, short enough to tell a record's few persons apart; --json has the whole.
+func person(p model.Pseudonym) string {
+	if p == "" {
+		return none
+	}
+	return string(p[:min(8, len(p))])
 }
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
