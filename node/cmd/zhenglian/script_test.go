@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -49,6 +50,7 @@ func TestOnDemo(t *testing.T) {
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){"take": take, "describe": describeNode, "await": await},
 		})
 	})
+	t.Run("enterprises", func(t *testing.T) { importEnterprises(t, dir) })
 	t.Run("killed", func(t *testing.T) { killedImport(t, dir) })
 }
 
@@ -186,6 +188,37 @@ func describeNode(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no node %s", args[0])
+}
+
+// importEnterprises imports the business licences of real enterprises, with all that real rows have: regions
+// that left the table, brackets and spaces in names, districts without a regulator of their own.
+func importEnterprises(t *testing.T, demo string) {
+	const rows = 600
+	file := filepath.Join("..", "..", "..", "..", "shared", "data", "enterprises", "enterprises-bth.csv")
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("../shared/data/enterprises/enterprises-bth.csv is not beside this checkout")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	program, err := exec.LookPath("zhenglian")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(program, "import", "licences", file, "--map", "enterprises-bth", "--demo", demo, "--json",
+		"--state", filepath.Join(dir, "state.jsonl"), "--rejects", filepath.Join(dir, "rejects.csv"))
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s%s", err, &out, &said)
+	}
+	var s summary
+	if err := json.Unmarshal(out.Bytes(), &s); err != nil || !s.Complete || *s.Result != (importer.Result{Rows: rows, Issued: rows}) {
+		t.Fatalf("%v: %s", err, &out)
+	}
+	verifyEach(t, demo, string(raw), rows)
 }
 
 // killedImport kills an import over three nodes again and again, at moments that the state file's growth
