@@ -45,9 +45,13 @@ func TestOnDemo(t *testing.T) {
 				env.Setenv("LANG", "en_US.UTF-8")
 				env.Setenv("TYPE", "11100000MB0143028R001")
 				env.Setenv("PERMIT", "11100000MB0143028R002")
+				env.Setenv("AGENCY", "11110000MB00010016") // of a node that the script founds
+				port := freePorts(t)
+				env.Setenv("API", fmt.Sprint("127.0.0.1:", port))
+				env.Setenv("ADMIN", fmt.Sprint("127.0.0.1:", port+1))
 				return inventCodes(env)
 			},
-			Cmds: map[string]func(*testscript.TestScript, bool, []string){"take": take, "describe": describeNode, "await": await},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){"take": take, "describe": describeNode, "await": await, "damage": damage},
 		})
 	})
 	t.Run("enterprises", func(t *testing.T) { importEnterprises(t, dir) })
@@ -171,6 +175,29 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s did not come to the awaited end", strings.Join(args, " "))
 		}
 	}
+}
+
+// damage changes one byte in the middle of a folder's largest file: damage FOLDER.
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: damage FOLDER")
+	}
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*"))
+	ts.Check(err)
+	var raw []byte
+	var largest string
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		ts.Check(err)
+		if len(b) > len(raw) {
+			raw, largest = b, f
+		}
+	}
+	if largest == "" {
+		ts.Fatalf("nothing in %s", args[0])
+	}
+	raw[len(raw)/2] ^= 1
+	ts.Check(os.WriteFile(largest, raw, 0o600))
 }
 
 // describeNode sets $URL and writes a key file: describe NODE ROLE KEYFILE.
