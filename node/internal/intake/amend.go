@@ -75,6 +75,17 @@ func (w *work) amend(op *model.Operation, d *model.Draft, view *model.View) erro
 	if err := t.CheckFace(&b.Value); err != nil {
 		return err
 	}
+	w.claimed = append(w.claimed, op.ID)
+	if !w.in.pending.claim(newClaims(&b.Previous, &b.Value), op.ID) {
+		return model.E(model.CodeNumberTaken, "value.number")
+	}
+	if b.Value.Number != b.Previous.Number {
+		if taken, err := w.in.Ledger.Claimed(b.Value.Identifier, b.Value.Type, b.Value.Number); err != nil {
+			return err
+		} else if taken {
+			return model.E(model.CodeNumberTaken, "value.number")
+		}
+	}
 	if op.Body, err = model.Canonical(b); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"encoding/base64"
+	"slices"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/vault"
@@ -37,6 +38,9 @@ func (w *work) number(drafts []model.Draft) (int, error) {
 			return i, err
 		}
 		if w.serial(d) {
+			if d.Record != "" {
+				return i, model.E(model.CodeBadID, "record").With("the node gives a new record its id; leave it out")
+			}
 			count[serialKey{d.Kind, d.Agency}]++
 		}
 	}
@@ -57,7 +61,7 @@ func (w *work) number(drafts []model.Draft) (int, error) {
 func (w *work) serial(d *model.Draft) bool {
 	switch d.Kind {
 	case model.KindLicence, model.KindProposal, model.KindDelegation:
-		return d.Record == "" && model.Machines[d.Kind].Creates(d.Type)
+		return model.Machines[d.Kind].Creates(d.Type)
 	}
 	return false
 }
@@ -132,6 +136,9 @@ func (w *work) draft(i int, d *model.Draft, id model.OpID) error {
 	if op.Record == "" {
 		return model.E(model.CodeMissingField, "record")
 	}
+	if _, err := model.ParseRecordID(string(op.Record)); err != nil {
+		return model.E(model.CodeBadID, "record")
+	}
 	if len(op.Body) == 0 {
 		op.Body = []byte("{}")
 	}
@@ -139,18 +146,29 @@ func (w *work) draft(i int, d *model.Draft, id model.OpID) error {
 	if err != nil {
 		return err
 	}
-	if op.Version == 0 {
-		var recorded uint64
-		if view != nil {
-			recorded = view.Version
-		}
-		op.Version = w.in.pending.next(op.Kind, op.Record, recorded)
+	var recorded uint64
+	if view != nil {
+		recorded = view.Version
+	}
+	// A version that a caller gives guards against a change in between; it can be no other than the next.
+	if next := w.in.pending.next(op.Kind, op.Record, recorded); op.Version == 0 {
+		op.Version = next
+	} else if op.Version != next {
+		return model.E(model.CodeVersionConflict, "version")
 	}
 	if err := w.body(op, d, view); err != nil {
 		return err
 	}
 	if len(op.Body) > model.MaxOperation-512 {
 		return model.E(model.CodeTooLarge, "body")
+	}
+	if op.Type != model.LicenceIssue { // whose body the model itself has written
+		// What no endorser could read must never be accepted: it would wait in the outbox for ever.
+		probe := *op
+		probe.Time = model.TimeOf(w.in.Clock())
+		if _, err := model.DecodeOperation(probe.Encode()); err != nil {
+			return err
+		}
 	}
 	w.in.pending.version(op.Kind, op.Record, op.Version, op.ID)
 	w.claimed = append(w.claimed, op.ID)
@@ -220,9 +238,13 @@ func (w *work) issue(op *model.Operation, d *model.Draft) error {
 		}
 	}
 	if v.Identifier == "" {
-		_, serial, _ := op.Record.Serial()
+		_, n, _ := op.Record.Serial()
+		serial := serialText(n)
+		if v.Issuer != agency.USCC { // in a delegator's name: its own serials and other delegates' are elsewhere
+			serial = string(agency.USCC.OrganisationCode()) + serial
+		}
 		var err error
-		if v.Identifier, err = model.NewLicenceID(model.LicenceIDParts{Type: string(v.Type), Issuer: string(v.Issuer), Serial: serialText(serial), Version: 1}); err != nil {
+		if v.Identifier, err = model.NewLicenceID(model.LicenceIDParts{Type: string(v.Type), Issuer: string(v.Issuer), Serial: serial, Version: 1}); err != nil {
 			return err
 		}
 	}
@@ -239,13 +261,9 @@ func (w *work) issue(op *model.Operation, d *model.Draft) error {
 	if err := t.CheckFace(v); err != nil {
 		return err
 	}
-	claims := claimKeys(v)
-	if taken, err := w.in.Ledger.Claimed(v.Identifier, v.Type, v.Number); err != nil {
+	if err := w.claim(op, v); err != nil {
 		return err
-	} else if taken || !w.in.pending.claim(claims, op.ID) {
-		return model.E(model.CodeNumberTaken, "value.number")
 	}
-	w.claimed = append(w.claimed, op.ID)
 	if op.Body, err = b.EncodeBody(); err != nil {
 		return err
 	}
@@ -265,8 +283,39 @@ func serialText(n uint64) string {
 	return string(b[i:])
 }
 
+// claim reserves what must be unique at its owner's node. It claims among what is on its way first and
+// looks in the records then: an operation that is committed in between gives up its claim only after the
+// records know it.
+func (w *work) claim(op *model.Operation, v *model.Licence) error {
+	if !w.in.pending.claim(claimKeys(v), op.ID) {
+		return model.E(model.CodeNumberTaken, "value.number")
+	}
+	w.claimed = append(w.claimed, op.ID)
+	taken, err := w.in.Ledger.Claimed(v.Identifier, v.Type, v.Number)
+	if err == nil && taken {
+		err = model.E(model.CodeNumberTaken, "value.number")
+	}
+	return err
+}
+
+// claimKeys names what a new licence must have for itself.
 func claimKeys(v *model.Licence) []string {
-	return []string{"i/" + string(v.Identifier), "n/" + string(v.Type) + "/" + v.Number}
+	keys := []string{"i/" + string(v.Identifier), "n/" + string(v.Type) + "/" + v.Number}
+	if v.File != nil {
+		keys = append(keys, "f/"+v.File.SHA256.String(), "f/"+v.File.SM3.String())
+	}
+	return keys
+}
+
+// newClaims names what an amendment takes beyond what the licence had.
+func newClaims(was, is *model.Licence) []string {
+	var keys []string
+	for _, k := range claimKeys(is) {
+		if !slices.Contains(claimKeys(was), k) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // seal commits to the confidential body and keeps it for the vault.
@@ -301,7 +350,13 @@ func (w *work) seal(op *model.Operation, d *model.Draft, v *model.Licence) (*mod
 			return nil, err
 		}
 	}
-	commitments, openings, err := vault.Seal(c)
+	// A request that is repeated under its key after an unclear failure may be on the disk already: it keeps
+	// the salts that its first attempt drew.
+	drawn, err := w.in.Vault.Openings(op.ID)
+	if err != nil {
+		return nil, err
+	}
+	commitments, openings, err := vault.Seal(c, drawn)
 	if err != nil {
 		return nil, err
 	}

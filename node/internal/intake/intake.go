@@ -63,7 +63,7 @@ type Intake struct {
 
 	once    sync.Once
 	pending *pending
-	busy    sync.Map // idempotency keys whose request is being worked on → *sync.Mutex
+	busy    [64]sync.Mutex // requests of one idempotency key are taken one after another
 }
 
 // Accept accepts all of the drafts or none, and returns the ids of their operations in order.
@@ -75,12 +75,9 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 	var k [16]byte
 	if key != "" {
 		k = requestKey(who, key)
-		mu, _ := in.busy.LoadOrStore(k, new(sync.Mutex))
-		mu.(*sync.Mutex).Lock()
-		defer func() {
-			mu.(*sync.Mutex).Unlock()
-			in.busy.Delete(k)
-		}()
+		mu := &in.busy[k[0]%64]
+		mu.Lock()
+		defer mu.Unlock()
 		digest, n, ok, err := in.Queue.Lookup(k)
 		if err != nil {
 			return nil, -1, err
@@ -135,9 +132,11 @@ func (in *Intake) Recover(ops []model.Operation) {
 	for i := range ops {
 		op := &ops[i]
 		in.pending.version(op.Kind, op.Record, op.Version, op.ID)
-		if b, err := model.DecodeBody(op); err == nil && op.Type == model.LicenceIssue {
-			v := &b.(*model.IssueBody).Value
-			in.pending.claim(claimKeys(v), op.ID)
+		switch b, _ := model.DecodeBody(op); b := b.(type) {
+		case *model.IssueBody:
+			in.pending.claim(claimKeys(&b.Value), op.ID)
+		case *model.AmendBody:
+			in.pending.claim(newClaims(&b.Previous, &b.Value), op.ID)
 		}
 	}
 }

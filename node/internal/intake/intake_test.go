@@ -479,3 +479,118 @@ func TestSerialsAreNeverReused(t *testing.T) {
 		t.Errorf("with an empty vault %d, want 5001", s)
 	}
 }
+
+// TestWhatNoEndorserCouldRead: an id or a version that the contract's decoder refuses is refused at once; it
+// would wait in the outbox for ever.
+func TestWhatNoEndorserCouldRead(t *testing.T) {
+	f := newFixture(t)
+	d := f.issueDraft(1)
+	d.Record = "bj-scjg.999999999999999"
+	if _, err := f.accept("", d); code(err) != model.CodeBadID {
+		t.Errorf("a caller's own serial: %v", err)
+	}
+	if _, err := f.accept("", f.issueDraft(1)); err != nil {
+		t.Fatal(err)
+	}
+	f.commit()
+	act := model.Draft{Agency: "bj-scjg", Type: model.LicenceSuspend, Record: "bj-scjg.1", Body: canonical(t, contracttest.Act("2026-06-01"))}
+	for _, version := range []uint64{1, 3, 1<<53 - 1, 1 << 53} {
+		act.Version = version
+		if _, err := f.accept("", act); code(err) != model.CodeVersionConflict {
+			t.Errorf("version %d: %v", version, err)
+		}
+	}
+	act.Version = 2
+	if _, err := f.accept("", act); err != nil {
+		t.Error(err)
+	}
+	act.Record = "bj-scjg.0x"
+	act.Version = 0
+	if _, err := f.accept("", act); err == nil {
+		t.Error("a record id of no form was accepted")
+	}
+	f.commit()
+}
+
+// TestAmendCannotTakeANumber: an amendment's new number is held to the same rule as an issue's.
+func TestAmendCannotTakeANumber(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.accept("", f.issueDraft(1), f.issueDraft(2)); err != nil {
+		t.Fatal(err)
+	}
+	f.commit()
+	amend := func(record model.RecordID, number string) error {
+		_, err := f.accept("", model.Draft{Agency: "bj-scjg", Type: model.LicenceAmend, Record: record, Body: canonical(t, map[string]any{
+			"decision": map[string]any{"number": "D1", "date": "2026-06-01"}, "effective": "2026-06-01", "reason": "wrong-number", "how": "correct",
+			"value": map[string]any{"number": number},
+		})})
+		return err
+	}
+	if err := amend("bj-scjg.1", "N2"); code(err) != model.CodeNumberTaken {
+		t.Errorf("a number that stands: %v", err)
+	}
+	if err := amend("bj-scjg.1", "N77"); err != nil {
+		t.Fatal(err)
+	}
+	if err := amend("bj-scjg.2", "N77"); code(err) != model.CodeNumberTaken {
+		t.Errorf("a number on its way: %v", err)
+	}
+	if _, err := f.accept("", f.issueDraft(77)); code(err) != model.CodeNumberTaken {
+		t.Errorf("an issue of a number on its way: %v", err)
+	}
+	f.commit()
+}
+
+// TestSaltsSurviveARepeatedRequest: a request that failed unclearly may be on the disk with its first salts.
+func TestSaltsSurviveARepeatedRequest(t *testing.T) {
+	f := newFixture(t)
+	d := model.Draft{
+		Agency: "bj-scjg", Type: model.LicenceIssue, Confidential: &model.LicenceConfidential{HolderCode: "11010519491231002X", HolderName: "张"},
+		Body: canonical(t, map[string]any{"value": map[string]any{
+			"type": contracttest.PersonalLicence, "number": "P1", "issued_on": "2026-05-30", "valid_from": "2026-05-30", "face": map[string]any{"grade": "A"},
+		}}),
+	}
+	f.full = model.E(model.CodeOutcomeUnknown)
+	if _, err := f.accept("k", d); code(err) != model.CodeOutcomeUnknown {
+		t.Fatal(err)
+	}
+	id := model.DeriveOpID("bj-scjg", "key-1", "k", 0)
+	first, err := f.Vault.Openings(id)
+	if err != nil || first == nil {
+		t.Fatal(first, err)
+	}
+	f.full = nil
+	if _, err := f.accept("k", d); err != nil {
+		t.Fatal(err)
+	}
+	second, err := f.Vault.Openings(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field, o := range first {
+		if second[field] != o {
+			t.Errorf("%s has another salt now", field)
+		}
+	}
+	f.commit()
+}
+
+// TestDelegateIssuesInItsDelegatorsName: identifiers under the delegator's code never collide with its own.
+func TestDelegateIssuesInItsDelegatorsName(t *testing.T) {
+	f := newFixture(t)
+	city, _ := f.Agency("bj-scjg")
+	if _, err := f.accept("", f.issueDraft(1)); err != nil {
+		t.Fatal(err)
+	}
+	d := f.issueDraft(2)
+	d.Agency = "bj-dc-scjg"
+	d.Body = bytes.Replace(d.Body, []byte(`{"value":{`), []byte(`{"value":{"issuer":"`+string(city.USCC)+`",`), 1)
+	if c, err := model.Canonicalize(d.Body); err != nil {
+		t.Fatal(err)
+	} else {
+		d.Body = c
+	}
+	if _, err := f.accept("", d); err != nil {
+		t.Fatalf("its first serial is the city's first too: %v", err)
+	}
+}

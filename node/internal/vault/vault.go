@@ -51,11 +51,15 @@ func Open(dir string) (*Vault, error) {
 // Close closes it.
 func (v *Vault) Close() error { return v.db.Close() }
 
-// Seal draws a salt for each field of a confidential body and commits to them. Nothing is stored yet.
-func Seal(c *model.LicenceConfidential) (map[string]model.Digest, Openings, error) {
+// Seal commits to each field of a confidential body under a salt of its own: the one drawn for the same value
+// before, if there is one, else a new one. Nothing is stored yet.
+func Seal(c *model.LicenceConfidential, drawn Openings) (map[string]model.Digest, Openings, error) {
 	commitments, openings := map[string]model.Digest{}, Openings{}
 	for field, value := range c.Fields() {
 		o := model.Opening{Salt: model.NewSalt(), Value: value}
+		if d, ok := drawn[field]; ok && d.Value == value {
+			o = d
+		}
 		d, err := model.Commit(o.Salt, field, value)
 		if err != nil {
 			return nil, nil, err
