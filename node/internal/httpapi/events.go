@@ -72,6 +72,10 @@ func (a *API) getEvents(x *exchange) error {
 			}
 			out = out[:0]
 		}
+		// A key may have been revoked since: a stream ends with the right to read it.
+		if _, err := a.gate.SignIn(x.r.Header.Get("Authorization")); err != nil {
+			return nil
+		}
 		if len(events) > 0 {
 			continue
 		}

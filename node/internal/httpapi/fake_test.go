@@ -288,6 +288,7 @@ type site struct {
 	api      *httpapi.API
 	url      string
 	keys     map[auth.Role]string
+	store    *auth.Keys
 	registry *prometheus.Registry
 }
 
@@ -317,7 +318,7 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &site{node: newFakeNode(), keys: map[auth.Role]string{}, registry: prometheus.NewRegistry()}
+	s = &site{node: newFakeNode(), keys: map[auth.Role]string{}, store: keys, registry: prometheus.NewRegistry()}
 	for _, r := range auth.Roles {
 		if s.keys[r], _, err = keys.Issue(auth.Grant{Name: string(r), Agency: "bj-scjg", Roles: []auth.Role{r}}); err != nil {
 			return nil, nil, err

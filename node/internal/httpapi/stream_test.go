@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -224,5 +225,30 @@ func TestMetricsAreDocumented(t *testing.T) {
 	slices.Sort(documented)
 	if !slices.Equal(registered, documented) {
 		t.Errorf("registered %v\ndocumented %v", registered, documented)
+	}
+}
+
+// TestRevokedKeyEndsItsStream: a stream lasts no longer than the right to read it.
+func TestRevokedKeyEndsItsStream(t *testing.T) {
+	s := open(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", s.url+"/v1/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.keys[auth.Auditor])
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for _, e := range s.store.List() {
+		if err := s.store.Revoke(e.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Errorf("the stream went on: %v", err)
 	}
 }
