@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -15,7 +16,8 @@ type health struct{ n *Node }
 // stale only after ten minutes.
 const quietFor = 15 * time.Second
 
-// Components lists ledger, follower, writing and, where it runs here, the embedded ledger.
+// Components lists follower, writing, where it runs here the embedded ledger, and the outbox where it set
+// operations aside.
 func (h health) Components() []sdk.Component {
 	n := h.n
 	follower := sdk.Component{Name: "follower", Status: sdk.OK}
@@ -44,6 +46,12 @@ func (h health) Components() []sdk.Component {
 		writes.Status, writes.Code, writes.Detail = sdk.Degraded, model.CodeStorageFull, "the disk under the node's folder is nearly full: nothing is accepted"
 	}
 	out := []sdk.Component{follower, writes}
+	if n := n.outbox.Quarantined(); n > 0 {
+		out = append(out, sdk.Component{
+			Name: "outbox", Status: sdk.Degraded, Code: model.CodeInternal,
+			Detail: fmt.Sprintf("%d accepted operations cannot be read by this build and are set aside; the log of the start names them", n),
+		})
+	}
 	if n.embedded != nil {
 		ledger := sdk.Component{Name: "ledger", Status: sdk.OK}
 		if err := n.embedded.Err(); err != nil {

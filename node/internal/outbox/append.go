@@ -16,7 +16,7 @@ import (
 //
 // fresh is false, and nothing was written, when a request of the same key and digest is accepted already.
 //
-// Errors are *model.Error. outbox_full, storage_full, shutting_down, idempotency_mismatch: nothing was
+// Errors are *model.Error. A code of model.DecodeOperation, outbox_full, storage_full, shutting_down, idempotency_mismatch: nothing was
 // written. outcome_unknown: the disk failed in the middle; the operations will not be sent unless the
 // node is stopped before the disk recovers.
 func (o *Outbox) Append(ctx context.Context, key [16]byte, digest model.Digest, ops []model.Operation, raw [][]byte) (fresh bool, err error) {
@@ -25,8 +25,9 @@ func (o *Outbox) Append(ctx context.Context, key [16]byte, digest model.Digest, 
 	}
 	bytes := 0
 	for _, r := range raw {
-		if len(r) > model.MaxOperation {
-			return false, model.E(model.CodeTooLarge)
+		// What could not be read again would be stuck here: the ledger takes nothing else.
+		if _, err := model.DecodeOperation(r); err != nil {
+			return false, err
 		}
 		bytes += len(r)
 	}

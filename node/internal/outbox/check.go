@@ -48,6 +48,10 @@ func (o *Outbox) Check() error {
 			dated[string(key)] = true
 		case envelopePrefix:
 			_, _, err = decodeEnvelope(value)
+		case quarantinePrefix:
+			if len(key) != 25 || len(value) < 1 || value[0] != format {
+				err = ErrDamaged
+			}
 		case madePrefix:
 			if len(key) < 10 {
 				err = ErrDamaged

@@ -18,6 +18,7 @@ import (
 //	k ‖ idempotency key hash (16)          → idempotency record
 //	r ‖ operation id (16)                  → refusal
 //	e ‖ transaction id (32)                → envelope
+//	d ‖ sequence (8) ‖ digest (first 16)   → an operation set aside (quarantine.go)
 //	x ‖ Unix milliseconds (8) ‖ key above  → nothing: when k and r entries were made, for expiry
 //
 // Every value begins with the format byte.
@@ -26,6 +27,7 @@ const (
 	idempotencyPrefix = 'k'
 	refusalPrefix     = 'r'
 	envelopePrefix    = 'e'
+	quarantinePrefix  = 'd'
 	madePrefix        = 'x'
 
 	format = 1
@@ -76,6 +78,20 @@ func encodeRequest(raw [][]byte) []byte {
 }
 
 func decodeRequest(b []byte) (ops []model.Operation, raw [][]byte, err error) {
+	if raw, err = splitRequest(b); err != nil {
+		return nil, nil, err
+	}
+	ops = make([]model.Operation, len(raw))
+	for i := range raw {
+		if ops[i], err = model.DecodeOperation(raw[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return ops, raw, nil
+}
+
+// splitRequest cuts a request into its operations' bytes without reading those.
+func splitRequest(b []byte) (raw [][]byte, err error) {
 	r := reader{rest: b}
 	r.format()
 	n := r.count(model.MaxOperations)
@@ -84,16 +100,12 @@ func decodeRequest(b []byte) (ops []model.Operation, raw [][]byte, err error) {
 		if r.failed {
 			break
 		}
-		op, err := model.DecodeOperation(one)
-		if err != nil {
-			return nil, nil, err
-		}
-		ops, raw = append(ops, op), append(raw, one)
+		raw = append(raw, one)
 	}
 	if !r.done() || n == 0 {
-		return nil, nil, ErrDamaged
+		return nil, ErrDamaged
 	}
-	return ops, raw, nil
+	return raw, nil
 }
 
 type idempotency struct {

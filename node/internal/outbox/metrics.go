@@ -12,6 +12,7 @@ type metrics struct {
 	bytes       prometheus.GaugeFunc
 	oldest      prometheus.GaugeFunc
 	storageFull prometheus.Gauge
+	quarantined prometheus.GaugeFunc
 	refused     prometheus.Counter
 	syncSeconds prometheus.Histogram
 	groupWrites prometheus.Histogram
@@ -40,6 +41,9 @@ func newMetrics(o *Outbox) *metrics {
 		storageFull: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "zhenglian_outbox_storage_full", Help: "1 while nothing is accepted because the disk is full or failed.",
 		}),
+		quarantined: gauge("quarantined", "Accepted operations set aside because this build cannot read them.", func() float64 {
+			return float64(o.Quarantined())
+		}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "zhenglian_outbox_refused_total", Help: "Operations refused by the contract for good.",
 		}),
@@ -57,5 +61,5 @@ func newMetrics(o *Outbox) *metrics {
 // Collectors are the outbox's metrics.
 func (o *Outbox) Collectors() []prometheus.Collector {
 	m := o.metrics
-	return []prometheus.Collector{m.operations, m.bytes, m.oldest, m.storageFull, m.refused, m.syncSeconds, m.groupWrites}
+	return []prometheus.Collector{m.operations, m.bytes, m.oldest, m.storageFull, m.quarantined, m.refused, m.syncSeconds, m.groupWrites}
 }

@@ -88,6 +88,8 @@ type Outbox struct {
 	leftover [][]byte                   // entries that Done could not delete; guarded by mu
 	reserved reservation                // accepted by Append but not yet on the disk; guarded by mu
 
+	quarantined int // set by Open
+
 	state failure        // owned by the committer
 	batch *leveldb.Batch // owned by the committer, kept for its memory
 	open  opener
@@ -110,6 +112,10 @@ func openWith(dir string, cfg Config, open opener) (*Outbox, error) {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
 	o.db = db
+	if err := o.quarantine(); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
 	if err := o.load(); err != nil {
 		_ = db.Close()
 		return nil, err

@@ -102,11 +102,14 @@ func (s *Submitter) refused(items []*item, refusals []model.Refusal) []*item {
 // operation on the record is on its way, nor when the operation is committed: then the refusal is the
 // version rule at work.
 func (s *Submitter) judge(it *item, r model.Refusal, gone []*item) (*model.Problem, bool) {
-	if s.predecessor(it, gone) != nil {
-		return nil, false
-	}
 	op, err := model.DecodeOperation(it.raw)
-	if err != nil {
+	if err != nil { // no endorser will ever take it, whatever comes before it
+		if _, ok, failed := s.records.Receipt(it.id); ok || failed != nil {
+			return nil, false
+		}
+		return model.AsError(err).Problem(), true
+	}
+	if s.predecessor(it, gone) != nil {
 		return nil, false
 	}
 	judged := s.records.Judge(op)
