@@ -230,3 +230,50 @@ func TestRegistrySpec(t *testing.T) {
 		t.Error("no vectors")
 	}
 }
+
+// TestGenesisSpec reads founding documents: a digest each, and the operations that follow from it. The ids
+// come from the document with all its fields, so a shorter writing of the same has the same operations.
+func TestGenesisSpec(t *testing.T) {
+	v := vectors[struct {
+		Vectors []struct {
+			Document, Digest string
+			WholeDigest      string `json:"whole_digest"`
+			Operations       []struct {
+				ID, Digest, Canonical string
+				Kind                  Kind
+				Record                RecordID
+			}
+		}
+		Refused []struct{ Why, Code, Document string }
+	}](t, "genesis.json")
+	for _, x := range v.Vectors {
+		g, d, err := DecodeGenesis([]byte(x.Document))
+		if err != nil || d.String() != x.Digest {
+			t.Errorf("digest %s, %v, want %s", d, err, x.Digest)
+			continue
+		}
+		whole, err := Canonical(g)
+		if err != nil || DigestOf(whole).String() != x.WholeDigest {
+			t.Errorf("with all fields: %s, %v", whole, err)
+		}
+		ops, err := g.Operations()
+		if err != nil || len(ops) != len(x.Operations) || len(ops) == 0 {
+			t.Errorf("%d operations, %v, want %d", len(ops), err, len(x.Operations))
+			continue
+		}
+		for i, want := range x.Operations {
+			op := &ops[i]
+			if op.Kind != want.Kind || op.Record != want.Record || op.ID.String() != want.ID || op.Digest().String() != want.Digest || string(op.Encode()) != want.Canonical {
+				t.Errorf("operation %d:\n%s\nwant\n%s", i, op.Encode(), want.Canonical)
+			}
+		}
+	}
+	for _, x := range v.Refused {
+		if _, _, err := DecodeGenesis([]byte(x.Document)); err == nil || string(AsError(err).Code) != x.Code {
+			t.Errorf("%s: %v, want %s", x.Why, err, x.Code)
+		}
+	}
+	if len(v.Vectors) == 0 || len(v.Refused) == 0 {
+		t.Error("no vectors")
+	}
+}
