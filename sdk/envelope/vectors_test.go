@@ -110,6 +110,30 @@ func TestES256KSignsAsPublished(t *testing.T) {
 	}
 }
 
+// RFC 6979, A.2.5 prints the private key too, so ES256 has to give its very bytes.
+func TestES256SignsAsPublished(t *testing.T) {
+	x, err := hex.DecodeString("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := es256Suite{}.private(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, v := range vectors(t) {
+		if bytes.Equal(v.Public, s.Public()) {
+			found = true
+			if got := sign(t, s, v.Message); !bytes.Equal(got, v.Signature) {
+				t.Errorf("signature %x, want %x", got, v.Signature)
+			}
+		}
+	}
+	if !found {
+		t.Error("no vector of that key")
+	}
+}
+
 // GB/T 32918.5-2017 prints the digest of user id, curve and key too.
 func TestSM2UserID(t *testing.T) {
 	const want = "b2e14c5c79c6df5b85f4fe7ed8db7a262b9da7e07ccb0ea9f4747b8ccda8a4f3"
