@@ -124,18 +124,17 @@ func (c *checking) record(key, value []byte) error {
 	if model.Kind(kind) != model.KindLicence {
 		return nil
 	}
-	names := [][]byte{identifierKey(r.identifier), numberKey(r.number)}
-	if len(r.files) > 0 {
-		names = append(names, digestKey(r.files[:32]), digestKey(r.files[32:]))
+	if !r.holds && !r.header.State.Ended() {
+		return fmt.Errorf("%w: a standing licence without its names", ErrDamaged)
 	}
-	for _, name := range names {
+	for _, name := range r.names() {
 		x, err := c.s.claims(name)
 		if err != nil {
 			return err
 		}
 		found := x.overflow
 		for _, n := range x.list {
-			found = found || (n.id == model.RecordID(id) && n.holds != r.header.State.Ended())
+			found = found || (n.id == model.RecordID(id) && n.holds == r.holds)
 		}
 		if !found {
 			return fmt.Errorf("%w: no claim on %q", ErrDamaged, name)

@@ -7,8 +7,12 @@ import (
 )
 
 // claims says which records claim a natural name: an identifier, a number of a type, a file's digest.
-// A claim stands while its record's current value states the name and the record has not ended; every
+// A record holds the name while its current value states it and its end has not taken effect; every
 // record that ever claimed the name stays listed, so that what was once issued resolves.
+//
+// A number passes on when its licence ends. An identifier and a file's digest belong to one record for
+// ever: the paper that states them stays in somebody's hands, and must not become valid again because
+// another licence took its name.
 //
 // More names than maxClaims are counted as overflown: from then on the name is held to be claimed by
 // several for ever, and the list grows no further, whoever writes a million licences under one number.
@@ -29,15 +33,24 @@ const (
 	flagOverflow = 1
 )
 
-// contested reports whether more than one record holds the name.
-func (c *claims) contested() bool {
+// contested reports whether more than one record holds the name or, where it is one for ever, ever held it.
+func (c *claims) contested(forever bool) bool {
+	return c.holders(forever) > 1 || c.overflow
+}
+
+// claimed reports whether a record holds the name or, where it is one for ever, ever held it.
+func (c *claims) claimed(forever bool) bool {
+	return c.holders(forever) > 0 || c.overflow
+}
+
+func (c *claims) holders(forever bool) int {
 	n := 0
 	for _, x := range c.list {
-		if x.holds {
+		if x.holds || forever {
 			n++
 		}
 	}
-	return n > 1 || c.overflow
+	return n
 }
 
 // set notes whether a record holds the name and reports whether that changed anything.

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -23,7 +24,7 @@ const (
 )
 
 // formatVersion stands under spaceFormat; another one means that the store must be rebuilt.
-const formatVersion = 1
+const formatVersion = 2
 
 func stateKey(key string) []byte {
 	return append(append(make([]byte, 0, 2+len(key)), spaceState...), key...)
@@ -49,6 +50,9 @@ func numberKey(claim string) []byte { return append([]byte(spaceNumber), claim..
 func numberClaim(t model.TypeCode, number string) string { return string(t) + number }
 
 func digestKey(d []byte) []byte { return append([]byte(spaceDigest), d...) }
+
+// forever reports whether the name of a claims key is its first record's for ever: all but numbers are.
+func forever(key []byte) bool { return !bytes.HasPrefix(key, []byte(spaceNumber)) }
 
 func keyPrefix(agency model.AgencyID) []byte { return []byte(spaceKey + string(agency) + "/") }
 

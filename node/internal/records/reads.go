@@ -45,22 +45,16 @@ func (s *Store) KeyAt(agency model.AgencyID, id string, position uint64) (alg st
 	return snap.KeyAt(agency, id, position)
 }
 
-// Claimed reports whether a standing licence holds the identifier, or the number of the type.
+// Claimed reports whether any licence ever held the identifier, or one holds the number of the type.
 func (s *Store) Claimed(id model.LicenceID, t model.TypeCode, number string) (bool, error) {
 	return read(s, func(x *Snapshot) (bool, error) {
-		for _, key := range [][]byte{identifierKey(string(id)), numberKey(numberClaim(t, number))} {
-			c, err := x.claims(key)
-			if err != nil {
-				return false, err
-			}
-			for _, n := range c.list {
-				if n.holds || c.overflow {
-					return true, nil
-				}
-			}
-		}
-		return false, nil
+		return x.claimed(identifierKey(string(id)), numberKey(numberClaim(t, number)))
 	})
+}
+
+// ClaimedFile reports whether any licence ever stated a file by one of its digests.
+func (s *Store) ClaimedFile(sha256, sm3 model.Digest) (bool, error) {
+	return read(s, func(x *Snapshot) (bool, error) { return x.claimed(digestKey(sha256[:]), digestKey(sm3[:])) })
 }
 
 // LastSerial is the greatest serial of an agency's records of a kind, 0 for none.

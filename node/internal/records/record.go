@@ -14,6 +14,7 @@ type record struct {
 	identifier string // of a licence: the current e-licence identifier
 	number     string // of a licence: type and number, as numberClaim writes them
 	files      []byte // of a licence: digests of its file, 64 bytes or none
+	holds      bool   // of a licence: it holds its names, because no end of it has taken effect
 	inline     []byte // the public value, where it stands in no operation
 	at         span   // else where it stands
 }
@@ -29,6 +30,15 @@ const (
 	valueAtSpan = 1
 )
 
+// names are the keys of the claims on a licence's current names.
+func (r *record) names() [][]byte {
+	keys := [][]byte{identifierKey(r.identifier), numberKey(r.number)}
+	if len(r.files) == 64 {
+		keys = append(keys, digestKey(r.files[:32]), digestKey(r.files[32:]))
+	}
+	return keys
+}
+
 func (r *record) encode() []byte {
 	h := &r.header
 	b := make([]byte, 0, 256+len(r.inline))
@@ -42,6 +52,11 @@ func (r *record) encode() []byte {
 	b = appendText(b, r.identifier)
 	b = appendText(b, r.number)
 	b = append(binary.AppendUvarint(b, uint64(len(r.files))), r.files...)
+	var flags byte
+	if r.holds {
+		flags = flagHolds
+	}
+	b = append(b, flags)
 	if r.inline != nil {
 		return append(append(b, valueInline), r.inline...)
 	}
@@ -65,7 +80,9 @@ func decodeRecord(b []byte) (record, error) {
 	r.identifier = d.text()
 	r.number = d.text()
 	r.files = d.take(d.uvarint())
-	if len(r.files) != 0 && len(r.files) != 64 || h.Version == 0 {
+	flags := d.byte()
+	r.holds = flags == flagHolds
+	if len(r.files) != 0 && len(r.files) != 64 || h.Version == 0 || flags > flagHolds {
 		return r, ErrDamaged
 	}
 	switch d.byte() {

@@ -122,15 +122,25 @@ func (s *Snapshot) View(kind model.Kind, id model.RecordID) (*model.View, error)
 	if kind != model.KindLicence {
 		return v, nil
 	}
-	for _, key := range [][]byte{identifierKey(r.identifier), numberKey(r.number)} {
+	for _, key := range r.names() {
 		c, err := s.claims(key)
 		if err != nil {
 			return nil, err
 		}
 		// What has ended holds nothing, and is no duplicate of what stands in its place.
-		v.Duplicate = v.Duplicate || (c.contested() && !r.header.State.Ended())
+		v.Duplicate = v.Duplicate || (r.holds && c.contested(forever(key)))
 	}
 	return v, nil
+}
+
+func (s *Snapshot) claimed(keys ...[]byte) (bool, error) {
+	for _, key := range keys {
+		c, err := s.claims(key)
+		if err != nil || c.claimed(forever(key)) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 func (s *Snapshot) claims(key []byte) (claims, error) {
@@ -142,12 +152,13 @@ func (s *Snapshot) claims(key []byte) (claims, error) {
 }
 
 // Find lists the licences that a query may mean: those that hold the name before those that once held it,
-// the newer before the older. It is empty where none ever held it.
-func (s *Snapshot) Find(q *model.Query) ([]model.RecordID, error) {
+// the newer before the older. It is empty where none ever held it. A contested name says of none of them
+// that it is the one meant: several hold it or, of an identifier or a file, ever held it.
+func (s *Snapshot) Find(q *model.Query) (ids []model.RecordID, contested bool, err error) {
 	var key []byte
 	switch {
 	case q.Record != "":
-		return []model.RecordID{q.Record}, nil
+		return []model.RecordID{q.Record}, false, nil
 	case q.Identifier != "":
 		key = identifierKey(string(q.Identifier))
 	case q.Number != "":
@@ -155,12 +166,12 @@ func (s *Snapshot) Find(q *model.Query) ([]model.RecordID, error) {
 	default:
 		d, err := hex.DecodeString(q.File)
 		if err != nil || len(d) != 32 {
-			return nil, nil
+			return nil, false, nil
 		}
 		key = digestKey(d)
 	}
 	c, err := s.claims(key)
-	return c.ids(), err
+	return c.ids(), c.contested(forever(key)), err
 }
 
 // History lists a record's versions below one, the newest first, at most limit of them; before 0 begins

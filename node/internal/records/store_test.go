@@ -152,7 +152,7 @@ func TestClaims(t *testing.T) {
 		t.Helper()
 		snap := s.Snapshot()
 		defer snap.Release()
-		ids, err := snap.Find(&q)
+		ids, _, err := snap.Find(&q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,6 +203,58 @@ func TestClaims(t *testing.T) {
 			t.Errorf("claimed %s: %v %v", x.number, got, err)
 		}
 	}
+}
+
+// TestClaimedForEver: an identifier and a file's digest that were ever stated stay claimed, whatever became
+// of the licence; a number only until the day on which the licence ends.
+func TestClaimedForEver(t *testing.T) {
+	c := newChain(t)
+	s := newStore(t, Options{})
+	sum := func(x string) model.Digest { return model.DigestOf([]byte(x)) }
+	filed := func(l *model.Licence) { l.File = &model.FileDigest{Sealed: true, SHA256: sum("sha"), SM3: sum("sm3")} }
+	claimed := func(what string, want bool, id model.LicenceID, number string) {
+		t.Helper()
+		if got, err := s.Claimed(id, contracttest.BusinessLicence, number); err != nil || got != want {
+			t.Errorf("%s: %v %v", what, got, err)
+		}
+	}
+	was := contracttest.Licence(c.ledger.Genesis, "bj-scjg", 1)
+	filed(&was)
+	is := was
+	is.Number, is.File = "NEXT", nil
+	later := contracttest.Licence(c.ledger.Genesis, "bj-scjg", 2)
+	planned := later
+	planned.Number = "PLANNED"
+	planned.Identifier = contracttest.Identifier(planned, 2, 2)
+	tomorrow := contracttest.Act("2026-06-02")
+	ahead := func(t model.Type, serial int, body any) model.Operation {
+		return contracttest.Op("bj-scjg", t, model.KindLicence, model.NewRecordID("bj-scjg", uint64(serial)), 2, now, body)
+	}
+	c.submit(c.licence(1, filed), c.licence(2, nil), c.licence(3, nil))
+	c.submit(c.amend(1, 2, was, is), c.act(model.LicenceCancel, 1, 3), ahead(model.LicenceRevoke, 3, tomorrow),
+		ahead(model.LicenceAmend, 2, model.AmendBody{Act: tomorrow.Act, How: model.ChangeOf, Previous: later, Value: planned}))
+	c.catchUp(s, 9)
+	const free = "FREE"
+	unused := contracttest.Identifier(was, 99, 1)
+	claimed("nothing", false, unused, free)
+	claimed("first identifier of an ended licence", true, was.Identifier, free)
+	claimed("its last", true, contracttest.Identifier(was, 1, 2), free)
+	claimed("its first number", false, unused, was.Number)
+	claimed("its last number", false, unused, "NEXT")
+	claimed("the number of one that ends tomorrow", true, unused, contracttest.Licence(c.ledger.Genesis, "bj-scjg", 3).Number)
+	claimed("a number changed from tomorrow on", true, unused, later.Number)
+	claimed("the number that it changes to", true, unused, "PLANNED")
+	for _, x := range []struct {
+		sha256, sm3 string
+		want        bool
+	}{{"sha", "x", true}, {"x", "sm3", true}, {"sha", "sm3", true}, {"x", "y", false}} {
+		if got, err := s.ClaimedFile(sum(x.sha256), sum(x.sm3)); err != nil || got != x.want {
+			t.Errorf("file %s %s: %v %v", x.sha256, x.sm3, got, err)
+		}
+	}
+	c.submit(c.act(model.LicenceCancel, 3, 3))
+	c.catchUp(s, 1)
+	claimed("once the end has come", false, unused, contracttest.Licence(c.ledger.Genesis, "bj-scjg", 3).Number)
 }
 
 // TestFlood: however many licences claim one number, the list stays short and they stay duplicates.

@@ -196,44 +196,46 @@ func (w *Writer) leaf(a *model.Applied, leaf *model.Leaf, r *model.Receipt, msp 
 }
 
 // licence keeps the claims on natural names.
+//
+// A name is given up on the day on which what gives it up takes effect, and nothing happens here on that
+// day. So an end or a change that was recorded ahead of its day gives up nothing: the number stays taken,
+// until a later operation ends the licence by then, rather than be free while the licence is in force.
 func (w *Writer) licence(a *model.Applied, old, now *record) error {
+	id, today := a.Op.Record, a.Op.Time.Date()
+	w.touched = append(w.touched, id)
 	var v *model.Licence
+	stated := old.header.Exists() // what it stated before is given up
 	switch b := a.Body.(type) {
 	case *model.IssueBody:
 		v = &b.Value
 	case *model.AmendBody:
 		v = &b.Value
+		stated = stated && (b.How == model.Correct || b.Effective <= today)
 	}
-	if v != nil {
-		now.identifier, now.number, now.files = string(v.Identifier), numberClaim(v.Type, v.Number), nil
-		if f := v.File; f != nil {
-			now.files = append(append(make([]byte, 0, 64), f.SHA256[:]...), f.SM3[:]...)
-		}
-	}
-	id := a.Op.Record
-	w.touched = append(w.touched, id)
-	if ended := now.header.State.Ended(); ended || (v != nil && old.header.Exists()) {
-		if err := w.claim(old, id, false); err != nil {
-			return err
-		}
-		if ended {
+	if v == nil {
+		if !now.holds || !now.header.State.Ended() || now.header.Effective > today {
 			return nil
 		}
-	} else if v == nil {
-		return nil
+		now.holds = false
+		return w.claim(now, id)
 	}
-	return w.claim(now, id, true)
+	now.identifier, now.number, now.files = string(v.Identifier), numberClaim(v.Type, v.Number), nil
+	if f := v.File; f != nil {
+		now.files = append(append(make([]byte, 0, 64), f.SHA256[:]...), f.SM3[:]...)
+	}
+	if stated {
+		old.holds = false
+		if err := w.claim(old, id); err != nil {
+			return err
+		}
+	}
+	now.holds = true
+	return w.claim(now, id)
 }
 
-func (w *Writer) claim(r *record, id model.RecordID, holds bool) error {
-	keys := [4][]byte{identifierKey(r.identifier), numberKey(r.number)}
-	if len(r.files) == 64 {
-		keys[2], keys[3] = digestKey(r.files[:32]), digestKey(r.files[32:])
-	}
-	for _, key := range keys {
-		if key == nil {
-			continue
-		}
+// claim notes under each of a record's names whether it holds them.
+func (w *Writer) claim(r *record, id model.RecordID) error {
+	for _, key := range r.names() {
 		b, err := w.read(key)
 		if err != nil {
 			return err
@@ -242,7 +244,7 @@ func (w *Writer) claim(r *record, id model.RecordID, holds bool) error {
 		if err != nil {
 			return err
 		}
-		if !c.set(id, holds) {
+		if !c.set(id, r.holds) {
 			continue
 		}
 		for _, x := range c.list {

@@ -18,7 +18,8 @@ type Snapshot interface {
 	Height() uint64
 	Position() uint64
 	// Find lists the licences that a query may mean, the likeliest first; empty where none ever held the name.
-	Find(q *model.Query) ([]model.RecordID, error)
+	// Of a contested name it cannot be said which licence is meant, whatever each of them is worth by itself.
+	Find(q *model.Query) (ids []model.RecordID, contested bool, err error)
 	// View is a record as it stands, nil for none.
 	View(kind model.Kind, id model.RecordID) (*model.View, error)
 	// History lists a record's versions below one (0: all), the newest first.
@@ -146,7 +147,7 @@ func (a *asking) judge(q *model.Query, at, knownAt model.Date) (model.Judgement,
 			}
 		}
 	}
-	ids, err := a.snap.Find(q)
+	ids, contested, err := a.snap.Find(q)
 	if err != nil {
 		return model.Judgement{}, nil, err
 	}
@@ -159,6 +160,9 @@ func (a *asking) judge(q *model.Query, at, knownAt model.Date) (model.Judgement,
 		}
 		if l == nil {
 			continue
+		}
+		if contested {
+			return model.Judgement{Word: model.Undetermined, Reason: model.ReasonDuplicate}, l, nil
 		}
 		j, err := a.judgeOne(q, l, at, knownAt)
 		if err != nil {

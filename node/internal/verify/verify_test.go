@@ -110,6 +110,74 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// TestTakenNames: whoever holds a paper that was once good holds it still, so its identifier and its file
+// never become another licence's, and a number passes on no sooner than its licence ends.
+func TestTakenNames(t *testing.T) {
+	r := newRig(t)
+	sha, sm3 := model.DigestOf([]byte("file")), model.DigestOf([]byte("other"))
+	file := func(sha, sm3 model.Digest) *model.FileDigest {
+		return &model.FileDigest{Sealed: true, SHA256: sha, SM3: sm3}
+	}
+	named := func(id model.LicenceID) func(*model.Licence) {
+		return func(l *model.Licence) { l.Identifier = id }
+	}
+	was := r.issue(1, func(l *model.Licence) { l.File = file(sha, sm3) })
+	is := was
+	is.HolderName, is.File = "变更后的名称有限公司", nil
+	is = r.amend(model.ChangeOf, 1, 2, "2026-05-01", was, is)
+	cancelled := r.issue(2, func(l *model.Licence) { l.File = file(model.DigestOf([]byte("2")), model.DigestOf([]byte("3"))) })
+	r.act(model.LicenceCancel, 2, 2, "2026-05-01")
+	r.issue(3, func(l *model.Licence) { l.Number = "LATER" })
+	r.act(model.LicenceCancel, 3, 2, "2026-07-01")
+	freed := r.issue(4, nil)
+	r.act(model.LicenceRevoke, 4, 2, "2026-05-01")
+	number := func(n string) model.Query { return model.Query{Number: n, Type: contracttest.BusinessLicence} }
+	look := func(when string, q model.Query, word model.Word, reason model.Reason) {
+		t.Helper()
+		for range 2 { // the second time from the cache
+			if v := r.ask(q); v.Verdict != word || v.Reason != reason {
+				t.Errorf("%s: %+v: %s %s, want %s %s", when, q, v.Verdict, v.Reason, word, reason)
+			}
+		}
+	}
+	taken := func(q model.Query) {
+		t.Helper()
+		look("taken", q, model.Undetermined, model.ReasonDuplicate)
+	}
+	look("before", model.Query{Identifier: was.Identifier}, model.NotValid, model.ReasonSuperseded)
+	look("before", model.Query{Identifier: cancelled.Identifier}, model.NotValid, model.Reason(model.Cancelled))
+	look("before", model.Query{File: sha.String()}, model.NotValid, model.ReasonSuperseded)
+	look("before", number("LATER"), model.Valid, model.ReasonInForce)
+
+	took := r.issue(11, named(was.Identifier))
+	r.issue(12, named(cancelled.Identifier))
+	r.issue(13, func(l *model.Licence) { l.Number = "LATER" })
+	r.issue(14, func(l *model.Licence) { l.Number = freed.Number })
+	r.issue(15, func(l *model.Licence) { l.File = file(sha, model.DigestOf([]byte("mine"))) })
+	r.issue(16, func(l *model.Licence) { l.File = file(model.DigestOf([]byte("mine too")), cancelled.File.SM3) })
+	for _, q := range []model.Query{
+		{Identifier: was.Identifier}, {Record: record(11)}, {Identifier: cancelled.Identifier}, {Record: record(12)},
+		number("LATER"), {Record: record(3)}, {Record: record(13)},
+		{File: sha.String()}, {Record: record(15)}, {File: cancelled.File.SM3.String()}, {Record: record(16)},
+	} {
+		taken(q)
+	}
+	look("after", model.Query{Record: record(1)}, model.Valid, model.ReasonInForce)
+	look("after", model.Query{Identifier: is.Identifier}, model.Valid, model.ReasonInForce)
+	look("after", model.Query{Record: record(2)}, model.NotValid, model.Reason(model.Cancelled))
+	look("after", number(freed.Number), model.Valid, model.ReasonInForce)
+
+	// The name stays contested when the one that took it has gone on to another, even one that is still to come.
+	next := took
+	next.Identifier = contracttest.Identifier(was, 1, 2)
+	r.sign(&next, next.Signature.Key)
+	r.submit(operation(model.LicenceAmend, 11, 2, noon.Add(-time.Hour),
+		model.AmendBody{Act: contracttest.Act("2026-07-01").Act, How: model.ChangeOf, Previous: took, Value: next}))
+	taken(model.Query{Identifier: was.Identifier})
+	r.act(model.LicenceCancel, 12, 2, today)
+	taken(model.Query{Identifier: cancelled.Identifier})
+}
+
 // TestHolder: of a person's licence the ledger holds commitments only, so the verdict rests on what the
 // holder shows.
 func TestHolder(t *testing.T) {
