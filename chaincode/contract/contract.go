@@ -25,6 +25,8 @@ type Contract struct {
 	Genesis model.Digest
 	// Verify checks a signature by an agency's key: alg as in the registry, public the uncompressed point.
 	Verify func(alg string, public, message, signature []byte) error
+	// Decoded may be shared by contracts of one process; nil remembers nothing.
+	Decoded *Decoded
 	// Clock is read by the shim side alone; nil is time.Now.
 	Clock func() time.Time
 }
@@ -79,7 +81,7 @@ func (c *Contract) init(t *tx, call model.Call) (*model.Execution, error) {
 			return nil, err
 		}
 		raw := ops[i].Encode()
-		if err := t.accept(&x, raw, ops[i], body, effect); err != nil {
+		if err := t.accept(&x, raw, model.DigestOf(raw), ops[i], body, effect); err != nil {
 			return nil, err
 		}
 	}
@@ -93,7 +95,14 @@ func (c *Contract) apply(t *tx, call model.Call) (*model.Execution, error) {
 		return nil, model.E(model.CodeTooMany)
 	}
 	ops := make([]model.Operation, len(call.Args))
+	bodies := make([]any, len(call.Args)) // of operations that were decoded before
+	digests := make([]model.Digest, len(call.Args))
 	for i, raw := range call.Args {
+		digests[i] = model.DigestOf(raw)
+		if d, ok := c.Decoded.find(digests[i]); ok {
+			ops[i], bodies[i] = d.op, d.body
+			continue
+		}
 		var err error
 		if ops[i], err = model.DecodeOperation(raw); err != nil {
 			return nil, err
@@ -118,7 +127,16 @@ func (c *Contract) apply(t *tx, call model.Call) (*model.Execution, error) {
 	x := model.Execution{Applied: make([]model.Applied, 0, len(ops))}
 	var refused []model.Refusal
 	for i := range ops {
-		body, effect, err := c.one(t, call, &ops[i])
+		body, err := bodies[i], error(nil)
+		if body == nil {
+			if body, err = model.DecodeBody(&ops[i]); err == nil {
+				c.Decoded.keep(digests[i], decoded{ops[i], body})
+			}
+		}
+		var effect model.Effect
+		if err == nil {
+			effect, err = c.one(t, call, &ops[i], body)
+		}
 		if err != nil {
 			e := model.AsError(err)
 			if e.Code == model.CodePersonalIdentifier || e.Kind() == model.Internal {
@@ -127,36 +145,29 @@ func (c *Contract) apply(t *tx, call model.Call) (*model.Execution, error) {
 			refused = append(refused, model.Refusal{Index: i, Code: e.Code, Field: e.Field})
 			continue
 		}
-		if err := t.accept(&x, call.Args[i], ops[i], body, effect); err != nil {
+		if err := t.accept(&x, call.Args[i], digests[i], ops[i], body, effect); err != nil {
 			return nil, err
 		}
 	}
 	return t.finish(&x, refused)
 }
 
-func (c *Contract) one(t *tx, call model.Call, op *model.Operation) (any, model.Effect, error) {
-	body, err := model.DecodeBody(op)
-	if err != nil {
-		return nil, model.Effect{}, err
-	}
+func (c *Contract) one(t *tx, call model.Call, op *model.Operation, body any) (effect model.Effect, err error) {
 	if d := op.Time.Time().Sub(call.Time); d > MaxSkew || d < -MaxSkew {
-		return nil, model.Effect{}, model.E(model.CodeTimeMismatch, "time")
+		return effect, model.E(model.CodeTimeMismatch, "time")
 	}
 	if err := t.caller(call, op.Agency); err != nil {
-		return nil, model.Effect{}, err
+		return effect, err
 	}
 	if m := model.Machines[op.Kind]; m.Creates(op.Type) {
 		if creator, _, serial := op.Record.Serial(); serial && creator != op.Agency {
-			return nil, model.Effect{}, model.E(model.CodeBadID, "record").With("a new record's id begins with the acting agency")
+			return effect, model.E(model.CodeBadID, "record").With("a new record's id begins with the acting agency")
 		}
 	}
-	var effect model.Effect
 	if op.Kind == model.KindLicence {
-		effect, err = licence.Apply(t, op, body)
-	} else {
-		effect, err = registry.Apply(t, op, body, registry.Caller{Msp: call.Msp, Verify: c.Verify})
+		return licence.Apply(t, op, body)
 	}
-	return body, effect, err
+	return registry.Apply(t, op, body, registry.Caller{Msp: call.Msp, Verify: c.Verify})
 }
 
 // caller checks that the creator may speak for the agency: same organisation, and the certificate's
@@ -190,11 +201,11 @@ func (t *tx) caller(call model.Call, agency model.AgencyID) error {
 }
 
 // accept applies an operation's effect and notes it.
-func (t *tx) accept(x *model.Execution, raw []byte, op model.Operation, body any, e model.Effect) error {
+func (t *tx) accept(x *model.Execution, raw []byte, digest model.Digest, op model.Operation, body any, e model.Effect) error {
 	if err := t.set(&op, e); err != nil {
 		return err
 	}
-	x.Applied = append(x.Applied, model.Applied{Op: op, Raw: raw, Digest: model.DigestOf(raw), Body: body, Effect: e})
+	x.Applied = append(x.Applied, model.Applied{Op: op, Raw: raw, Digest: digest, Body: body, Effect: e})
 	return nil
 }
 

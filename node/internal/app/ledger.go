@@ -24,13 +24,16 @@ import (
 	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
 
+// decoded is shared by the endorser and the follower of one process.
+var decoded = contract.NewDecoded(4096)
+
 // newContract is the contract as every endorser and follower of this program runs it.
 func newContract(genesis string) (*contract.Contract, error) {
 	var d model.Digest
 	if err := d.UnmarshalText([]byte(genesis)); err != nil {
 		return nil, fmt.Errorf("genesis_digest: %w", err)
 	}
-	return &contract.Contract{Genesis: d, Verify: func(alg string, public, message, signature []byte) error {
+	return &contract.Contract{Genesis: d, Decoded: decoded, Verify: func(alg string, public, message, signature []byte) error {
 		return envelope.Verify(envelope.Alg(alg), public, message, signature)
 	}}, nil
 }
