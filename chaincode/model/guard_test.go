@@ -148,7 +148,7 @@ func sampleAgency() Agency {
 
 // sampleIssue is a well-formed body; only the signature is a stand-in.
 func sampleIssue(n int) *IssueBody {
-	u, err := USCCFrom("91110101MA" + string([]byte{'0', '0', '0', byte('0' + n/1000%10), byte('0' + n/100%10), byte('0' + n/10%10), byte('0' + n%10)}))
+	u, err := InventUSCC("91110101X", n)
 	if err != nil {
 		panic(err)
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"strconv"
 	"strings"
 )
 
@@ -14,8 +15,9 @@ const usccAlphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 
 var usccWeights = [17]int{1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28}
 
-// ParseUSCC checks length, alphabet and check character. The region part is not looked up: codes keep
-// regions that have since left the table.
+// ParseUSCC checks length, alphabet and both check characters: the code's own and that of the organisation
+// code in characters 9–17, which a code composed of two others would miss. The region part is not looked
+// up: codes keep regions that have since left the table.
 func ParseUSCC(s string) (USCC, error) {
 	if len(s) != 18 {
 		return "", E(CodeBadUSCC)
@@ -38,7 +40,27 @@ func ParseUSCC(s string) (USCC, error) {
 	if usccAlphabet[(31-sum%31)%31] != s[17] {
 		return "", E(CodeBadUSCC)
 	}
+	if _, err := ParseOrganisationCode(s[8:17]); err != nil {
+		return "", E(CodeBadUSCC)
+	}
 	return USCC(s), nil
+}
+
+// InventUSCC is a valid code for demonstrations and tests: prefix, then n in as many digits as make 16
+// characters, then the check characters. A prefix of nine whose last is X, as in "91110105X", makes codes
+// that are nobody's, since no organisation code in use begins so.
+func InventUSCC(prefix string, n int) (USCC, error) {
+	digits := strconv.Itoa(n)
+	if n < 0 || len(prefix) < 8 || len(prefix)+len(digits) > 16 {
+		return "", E(CodeBadUSCC)
+	}
+	body := prefix + strings.Repeat("0", 16-len(prefix)-len(digits)) + digits
+	for i := 8; i < 16; i++ { // an organisation code has letters that a USCC has not
+		if strings.IndexByte(usccAlphabet, body[i]) < 0 {
+			return "", E(CodeBadUSCC)
+		}
+	}
+	return USCCFrom(body + string(organisationCheck(body[8:])))
 }
 
 // USCCFrom completes the first 17 characters with their check character.
@@ -86,26 +108,31 @@ func ParseOrganisationCode(s string) (OrganisationCode, error) {
 	if len(s) != 9 {
 		return "", E(CodeBadOrgCode)
 	}
-	sum := 0
 	for i := 0; i < 8; i++ {
-		v := base36(s[i])
-		if v < 0 {
+		if base36(s[i]) < 0 {
 			return "", E(CodeBadOrgCode)
 		}
-		sum += v * orgWeights[i]
 	}
-	want := byte('0')
-	switch c := 11 - sum%11; c {
-	case 10:
-		want = 'X'
-	case 11:
-	default:
-		want = byte('0' + c)
-	}
-	if s[8] != want {
+	if s[8] != organisationCheck(s) {
 		return "", E(CodeBadOrgCode)
 	}
 	return OrganisationCode(s), nil
+}
+
+// organisationCheck is the check character of the eight that s begins with, which are in the alphabet.
+func organisationCheck(s string) byte {
+	sum := 0
+	for i := 0; i < 8; i++ {
+		sum += base36(s[i]) * orgWeights[i]
+	}
+	switch c := 11 - sum%11; c {
+	case 10:
+		return 'X'
+	case 11:
+		return '0'
+	default:
+		return byte('0' + c)
+	}
 }
 
 // UnmarshalText parses.

@@ -260,3 +260,32 @@ func FuzzParseUSCC(f *testing.F) {
 		}
 	})
 }
+
+// TestUSCCBothChecks: a code whose own check character is right and whose organisation code's is not was
+// composed, never given out.
+func TestUSCCBothChecks(t *testing.T) {
+	for _, s := range []string{"11110000MB00010016", "91110105MA00000012"} {
+		if _, err := ParseUSCC(s); AsError(err).Code != CodeBadUSCC {
+			t.Errorf("%s: %v", s, err)
+		}
+		if u, err := USCCFrom(s[:17]); err == nil {
+			t.Errorf("%s is completed to %s", s[:17], u)
+		}
+	}
+	seen := map[USCC]bool{}
+	for n := range 2000 {
+		u, err := InventUSCC("91110105X", n)
+		if err != nil || seen[u] || u.Region() != "110105" {
+			t.Fatalf("%d: %s, %v", n, u, err)
+		}
+		seen[u] = true
+		if _, err := ParseUSCC(string(u)); err != nil {
+			t.Errorf("%s: %v", u, err)
+		}
+	}
+	for prefix, n := range map[string]int{"91110105X": 10_000_000, "911101": 1, "91110105I": 1, "91110105X1": -1, "91110105X12345678": 1, "9111010AX": 1} {
+		if u, err := InventUSCC(prefix, n); err == nil {
+			t.Errorf("%s with %d: %s", prefix, n, u)
+		}
+	}
+}

@@ -70,7 +70,7 @@ func TestConfidential(t *testing.T) {
 	}
 	n.mustPost("/v1/licences", ask(publicPermit), &permit)
 	n.mustPost("/v1/licences", ask(publicPermit+"-2"), &permit2)
-	uscc, err := model.USCCFrom("91110105MA0000042")
+	uscc, err := model.InventUSCC("91110105X", 42)
 	if err != nil {
 		t.Fatal(err)
 	}

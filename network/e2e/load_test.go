@@ -24,7 +24,7 @@ const businessLicence = "11100000MB0143028R001"
 // issueDraft is one licence with a natural number of its own.
 func issueDraft(t testing.TB, agency, number string, n int) model.Draft {
 	t.Helper()
-	uscc, err := model.USCCFrom(fmt.Sprintf("91110105MA%07d", n%10_000_000))
+	uscc, err := model.InventUSCC("91110105X", n%10_000_000)
 	if err != nil {
 		t.Fatal(err)
 	}

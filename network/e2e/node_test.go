@@ -55,7 +55,7 @@ func newNode(t testing.TB, name, agency, dir, listen, admin string, keys map[str
 func solo(t testing.TB, dir string) *node {
 	t.Helper()
 	listen, admin := free(t), free(t)
-	uscc, err := model.USCCFrom("11110000MB0001001")
+	uscc, err := model.InventUSCC("11110000X", 1001)
 	if err != nil {
 		t.Fatal(err)
 	}

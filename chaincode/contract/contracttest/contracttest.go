@@ -31,7 +31,7 @@ func Point(n byte) string {
 
 // AgencyUSCC is an invented, valid code.
 func AgencyUSCC(region model.Region, n int) model.USCC {
-	u, err := model.USCCFrom(fmt.Sprintf("11%sMB%07d", region, n))
+	u, err := model.InventUSCC("11"+string(region)+"X", n)
 	if err != nil {
 		panic(err)
 	}
@@ -40,7 +40,7 @@ func AgencyUSCC(region model.Region, n int) model.USCC {
 
 // EnterpriseUSCC is an invented, valid code.
 func EnterpriseUSCC(n int) model.USCC {
-	u, err := model.USCCFrom(fmt.Sprintf("91110101MA%07d", n))
+	u, err := model.InventUSCC("91110101X", n)
 	if err != nil {
 		panic(err)
 	}

@@ -45,7 +45,7 @@ func TestOnDemo(t *testing.T) {
 				env.Setenv("LANG", "en_US.UTF-8")
 				env.Setenv("TYPE", "11100000MB0143028R001")
 				env.Setenv("PERMIT", "11100000MB0143028R002")
-				env.Setenv("AGENCY", "11110000MB00010016") // of a node that the script founds
+				env.Setenv("AGENCY", "11110000X000100145") // of a node that the script founds
 				port := freePorts(t)
 				env.Setenv("API", fmt.Sprint("127.0.0.1:", port))
 				env.Setenv("ADMIN", fmt.Sprint("127.0.0.1:", port+1))

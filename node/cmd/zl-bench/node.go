@@ -62,7 +62,7 @@ func startNode(ctx context.Context, env *environment) (*node, error) {
 	}
 	n.url, n.admin = "http://"+listen, "http://"+admin
 	init := exec.CommandContext(ctx, env.program, "init", "--dir", dir, "--json", "--msp", "BeijingMSP", "--node", "beijing", "--agency", agency,
-		"--name-zh", "北京市市场监督管理局", "--name-en", "Beijing AMR", "--region", "110000", "--uscc", "11110000MB0001001"+check("11110000MB0001001"),
+		"--name-zh", "北京市市场监督管理局", "--name-en", "Beijing AMR", "--region", "110000", "--uscc", "11110000X000100145",
 		"--listen", listen, "--admin", admin)
 	out, err := init.Output()
 	if err != nil {
@@ -107,14 +107,6 @@ func startNode(ctx context.Context, env *environment) (*node, error) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-}
-
-func check(body string) string {
-	u, err := model.USCCFrom(body)
-	if err != nil {
-		return ""
-	}
-	return string(u[17:])
 }
 
 func (n *node) stop() {
@@ -162,7 +154,7 @@ func post(ctx context.Context, client *http.Client, url, key string, body []byte
 
 // draft is one licence issue of about a kilobyte, numbered.
 func draft(b *strings.Builder, n int) {
-	uscc, err := model.USCCFrom(fmt.Sprintf("91110105MA%07d", n%10_000_000))
+	uscc, err := model.InventUSCC("91110105X", n%10_000_000)
 	if err != nil {
 		panic(err)
 	}

@@ -55,7 +55,7 @@ func TestLoadConfig(t *testing.T) {
 }
 
 func onePlan() Plan {
-	uscc, err := model.USCCFrom("11110000MB0001001")
+	uscc, err := model.InventUSCC("11110000X", 1001)
 	if err != nil {
 		panic(err)
 	}

@@ -52,7 +52,7 @@ func plan(base int, ledger, ledgerAdmin, lang string, now time.Time) app.Plan {
 	serial := 0
 	agency := func(id model.AgencyID, parent model.AgencyID, zh, en string, region model.Region, alg envelope.Alg, roles ...model.Role) app.AgencyPlan {
 		serial++
-		uscc, err := model.USCCFrom(fmt.Sprintf("11%sMB%07d", region, 1000+serial))
+		uscc, err := model.InventUSCC("11"+string(region)+"X", 1000+serial)
 		if err != nil {
 			panic("the plan's codes are well formed: " + err.Error())
 		}

@@ -152,7 +152,7 @@ func (t *teller) enterprise(ctx context.Context) error {
 	issued := model.DateOf(now.AddDate(0, 0, -30))
 	number := fmt.Sprintf("BJ%d", now.UnixMilli())
 	t.number = number
-	uscc, err := model.USCCFrom(fmt.Sprintf("91110105MA%07d", now.UnixMilli()%10_000_000))
+	uscc, err := model.InventUSCC("91110105X", int(now.UnixMilli()%10_000_000))
 	if err != nil {
 		return err
 	}

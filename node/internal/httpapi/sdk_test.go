@@ -23,7 +23,7 @@ import (
 func (s *site) client(as auth.Role) *sdk.Client { return &sdk.Client{BaseURL: s.url, Key: s.keys[as]} }
 
 func newLicence(number string) sdk.NewLicence {
-	uscc, err := model.USCCFrom("91110105MA0012345")
+	uscc, err := model.InventUSCC("91110105X", 12345)
 	if err != nil {
 		panic(err)
 	}
