@@ -9,6 +9,7 @@ import (
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -83,6 +84,9 @@ func TestForgedBlock(t *testing.T) {
 		{"unsigned", only(func(b *common.Block) {
 			b.Metadata.Metadata[common.BlockMetadataIndex_SIGNATURES] = nil
 		}), follow.Code(fabblock.BadOrderer)},
+		{"hidden by a validation code", only(func(b *common.Block) {
+			b.Metadata.Metadata[common.BlockMetadataIndex_TRANSACTIONS_FILTER][0] = byte(peer.TxValidationCode_MVCC_READ_CONFLICT)
+		}), follow.Code(fabblock.BadCodes)},
 		{"the same transaction twice", only(func(b *common.Block) {
 			b.Data.Data = append(b.Data.Data, b.Data.Data[0])
 			filter := common.BlockMetadataIndex_TRANSACTIONS_FILTER

@@ -68,7 +68,9 @@ func (l *Ledger) commit(batch []*pending) error {
 	return nil
 }
 
-// seal makes and signs the block as Fabric's orderer does, with the validation codes that Fabric's peer adds.
+// seal makes and signs the block as Fabric's orderer does, with the validation codes that Fabric's peer adds. The
+// signature covers a digest of them, where Fabric's orderers put what concerns their consensus: whoever passes the
+// block on cannot make a transaction look invalid and so hide what it did.
 func (l *Ledger) seal(number uint64, data [][]byte, filter []byte) (*sealedBlock, error) {
 	header := &common.BlockHeader{Number: number, PreviousHash: l.store.hash, DataHash: fabblock.DataHash(data)}
 	headerBytes := fabblock.HeaderBytes(header)
@@ -76,7 +78,7 @@ func (l *Ledger) seal(number uint64, data [][]byte, filter []byte) (*sealedBlock
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, err
 	}
-	value := marshal(&common.OrdererBlockMetadata{LastConfig: &common.LastConfig{}})
+	value := marshal(&common.OrdererBlockMetadata{LastConfig: &common.LastConfig{}, ConsenterMetadata: fabblock.CodesHash(filter)})
 	signatureHeader := marshal(&common.SignatureHeader{Creator: l.cfg.Identity.Serialized(), Nonce: nonce})
 	sig, err := l.cfg.Identity.Sign(value, signatureHeader, headerBytes)
 	if err != nil {

@@ -32,7 +32,7 @@ const (
 	CodeChecksum  = "block.checksum"
 	CodeEncoding  = "block.encoding"
 	CodeUnread    = "block.unreadable"
-	CodeFilter    = "block.validation_codes"
+	CodeFilter    = string(fabblock.BadCodes)
 	CodeMissing   = "state.missing"
 	CodeExtra     = "state.extra"
 	CodeDifferent = "state.different"
@@ -356,7 +356,7 @@ func (c *checker) chainFinding(n uint64, err error) error {
 	return c.report.add(string(fabblock.BadBlock), fmt.Sprintf("block %d", n), err.Error(), err.Error())
 }
 
-// expectedMetadata checks the metadata that no signature covers, except the validation codes.
+// expectedMetadata checks the metadata that no signature covers; one covers the validation codes by their hash.
 func expectedMetadata(b *common.Block) bool {
 	m := b.GetMetadata().GetMetadata()
 	want := newMetadata()

@@ -37,7 +37,7 @@ func newGenesis(cfg Config) (*common.Block, error) {
 	ordering.Groups[cfg.Ledger.ID] = application.Groups[cfg.Ledger.ID]
 
 	limits := cfg.Limits.withDefaults()
-	setValue(ordering, "ConsensusType", &orderer.ConsensusType{Type: "embedded"})
+	setValue(ordering, "ConsensusType", &orderer.ConsensusType{Type: fabblock.Embedded})
 	setValue(ordering, "BatchSize", &orderer.BatchSize{
 		MaxMessageCount:   boundedUint32(limits.BlockTxs),
 		AbsoluteMaxBytes:  boundedUint32(limits.MessageBytes),

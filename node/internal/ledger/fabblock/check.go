@@ -36,7 +36,8 @@ type Block struct {
 // *Error that names the block and the transaction.
 //
 // Transactions that the block marks invalid are decoded as far as they go and are not otherwise judged: they changed
-// nothing. That a transaction of an earlier block stands in this one again, marked valid, is for the reader to see
+// nothing. Who marked them so depends on the ledger. On the embedded ledger the block's signature covers the codes, so
+// nobody else can hide a transaction by changing one; on Fabric each peer adds its own and nothing signs them. That a transaction of an earlier block stands in this one again, marked valid, is for the reader to see
 // who knows the earlier ids.
 //
 // Only block 0 may hold a configuration. A later one could bring in other roots for a member, and the orderer's
@@ -58,6 +59,11 @@ func (c *Channel) Check(prev *common.BlockHeader, b *common.Block) (*Block, erro
 	filter, err := Filter(b)
 	if err != nil {
 		return nil, err
+	}
+	if c.SealedCodes && h.GetNumber() > 0 {
+		if err := checkCodes(b, filter); err != nil {
+			return nil, err
+		}
 	}
 	out := &Block{Number: h.GetNumber(), Hash: HeaderHash(h), PreviousHash: h.GetPreviousHash(), DataHash: h.GetDataHash(),
 		Txs: make([]Tx, len(b.GetData().GetData()))}
@@ -140,6 +146,24 @@ func (c *Channel) checkOrderer(b *common.Block) error {
 	}
 	if !c.Ordering.met(signed) {
 		return blockError(BadOrderer, n, last)
+	}
+	return nil
+}
+
+// checkCodes holds the validation codes against the digest in the value that the block's signatures, checked before,
+// cover.
+func checkCodes(b *common.Block, filter []byte) error {
+	n := b.GetHeader().GetNumber()
+	var md common.Metadata
+	if err := proto.Unmarshal(b.GetMetadata().GetMetadata()[common.BlockMetadataIndex_SIGNATURES], &md); err != nil {
+		return blockError(BadMetadata, n, err)
+	}
+	var sealed common.OrdererBlockMetadata
+	if err := proto.Unmarshal(md.GetValue(), &sealed); err != nil {
+		return blockError(BadMetadata, n, err)
+	}
+	if !bytes.Equal(sealed.GetConsenterMetadata(), CodesHash(filter)) {
+		return blockError(BadCodes, n, nil)
 	}
 	return nil
 }

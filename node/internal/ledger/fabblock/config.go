@@ -8,6 +8,7 @@ import (
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
+	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
@@ -30,6 +31,9 @@ func (r Rule) met(signed map[string]bool) bool {
 	return r.Need > 0 && n >= r.Need
 }
 
+// Embedded is the type of consensus by which the embedded ledger names itself in its configuration.
+const Embedded = "embedded"
+
 // A Channel is what a configuration block says of its channel, and what blocks are checked against. It is immutable
 // after the caller has set Chaincode and, where the contract's own definition says otherwise, Endorsement. It is
 // safe for concurrent use.
@@ -40,6 +44,7 @@ type Channel struct {
 	Members     *msp.Roster // application organisations: whoever may create and endorse transactions
 	Orderers    *msp.Roster // ordering organisations: whoever may sign blocks
 	Ordering    Rule        // signatures that a block needs
+	SealedCodes bool        // a block's signature covers its validation codes: so on the embedded ledger
 	Endorsement Rule        // signatures that a transaction needs
 	Chaincode   string      // the only contract that transactions may name; empty: any
 }
@@ -83,7 +88,12 @@ func parseConfigEnvelope(env *common.Envelope) (*Channel, error) {
 	if c.ID == "" {
 		return nil, errors.New("no channel name")
 	}
-	var err error
+	var consensus orderer.ConsensusType
+	err := proto.Unmarshal(root.GetGroups()["Orderer"].GetValues()["ConsensusType"].GetValue(), &consensus)
+	if err != nil {
+		return nil, fmt.Errorf("type of consensus: %w", err)
+	}
+	c.SealedCodes = consensus.GetType() == Embedded
 	if c.Members, err = parseOrganisations(root.GetGroups()["Application"]); err != nil {
 		return nil, fmt.Errorf("application organisations: %w", err)
 	}

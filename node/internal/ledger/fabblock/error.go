@@ -12,6 +12,7 @@ const (
 	BadDataHash    Code = "block.data_hash"
 	BadMetadata    Code = "block.metadata"
 	BadOrderer     Code = "block.orderer_signature"
+	BadCodes       Code = "block.validation_codes"
 	BadConfig      Code = "block.config"
 	BadTx          Code = "tx.malformed"
 	BadTxID        Code = "tx.id"
@@ -31,6 +32,7 @@ var texts = map[Code][2]string{
 	BadDataHash:    {"the block's transactions do not match its data hash", "区块内交易与数据哈希不符"},
 	BadMetadata:    {"the block's metadata cannot be read", "区块元数据无法解析"},
 	BadOrderer:     {"no valid signature of the ordering organisation covers the block", "区块缺少排序组织的有效签名"},
+	BadCodes:       {"the block's validation codes are not the ones that its signer sealed", "区块的验证码与签名者封存的不符"},
 	BadConfig:      {"the configuration in the block cannot be used", "区块中的配置无法使用"},
 	BadTx:          {"the transaction cannot be read", "交易无法解析"},
 	BadTxID:        {"the transaction's id does not follow from its nonce and creator", "交易编号与随机数及创建者不符"},

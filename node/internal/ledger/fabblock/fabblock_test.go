@@ -145,6 +145,9 @@ func TestCheckRefuses(t *testing.T) {
 		{"no signature", prev, func(b *common.Block) { b.Metadata.Metadata[0] = nil }, fabblock.BadOrderer},
 		{"codes missing", prev, func(b *common.Block) { b.Metadata.Metadata[2] = nil }, fabblock.BadMetadata},
 		{"too many codes", prev, func(b *common.Block) { b.Metadata.Metadata[2] = []byte{0, 0} }, fabblock.BadMetadata},
+		{"another code", prev, func(b *common.Block) {
+			b.Metadata.Metadata[2] = []byte{byte(peer.TxValidationCode_MVCC_READ_CONFLICT)}
+		}, fabblock.BadCodes},
 		{"rubbish called valid", prev, func(b *common.Block) { b.Data.Data[0] = []byte{0xff}; reseal(b) }, fabblock.BadTx},
 		{"rubbish called invalid", prev, func(b *common.Block) {
 			b.Data.Data[0], b.Metadata.Metadata[2] = []byte{0xff}, []byte{byte(peer.TxValidationCode_BAD_PAYLOAD)}
@@ -176,6 +179,14 @@ func TestCheckRefuses(t *testing.T) {
 				t.Errorf("texts %q %q", bad.En(), bad.Zh())
 			}
 		})
+	}
+	// A ledger that does not seal its codes, such as Fabric's.
+	fabric := *c.channel
+	fabric.SealedCodes = false
+	b := clone(2)
+	b.Metadata.Metadata[2] = []byte{byte(peer.TxValidationCode_MVCC_READ_CONFLICT)}
+	if _, err := fabric.Check(prev, b); err != nil || !c.channel.SealedCodes {
+		t.Errorf("codes that nothing seals: %v", err)
 	}
 	// Another contract than the one the reader knows.
 	c.channel.Chaincode = "other"

@@ -38,6 +38,12 @@ func DataHash(data [][]byte) []byte {
 	return h.Sum(nil)
 }
 
+// CodesHash is the hash over a block's validation codes.
+func CodesHash(filter []byte) []byte {
+	sum := sha256.Sum256(filter)
+	return sum[:]
+}
+
 // ProposalHash binds an endorsement to its proposal: the two headers and the payload without transient data.
 func ProposalHash(channelHeader, signatureHeader, payload []byte) []byte {
 	h := sha256.New()

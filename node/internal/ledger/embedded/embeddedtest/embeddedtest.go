@@ -257,7 +257,7 @@ func (p deliverProxy) pass(down grpc.BidiStreamingServer[common.Envelope, peer.D
 }
 
 // Reseal makes a changed block consistent and signs it as the ledger does: the data hash, the given hash of its
-// predecessor (nil keeps the one it names) and the orderer's signature.
+// predecessor (nil keeps the one it names), the hash of the validation codes and the orderer's signature.
 func Reseal(b *common.Block, previous []byte, ledger *msp.Identity) error {
 	if previous != nil {
 		b.Header.PreviousHash = previous
@@ -268,6 +268,16 @@ func Reseal(b *common.Block, previous []byte, ledger *msp.Identity) error {
 	if err := proto.Unmarshal(b.GetMetadata().GetMetadata()[index], &md); err != nil {
 		return err
 	}
+	var sealed common.OrdererBlockMetadata
+	if err := proto.Unmarshal(md.GetValue(), &sealed); err != nil {
+		return err
+	}
+	sealed.ConsenterMetadata = fabblock.CodesHash(b.GetMetadata().GetMetadata()[common.BlockMetadataIndex_TRANSACTIONS_FILTER])
+	value, err := proto.Marshal(&sealed)
+	if err != nil {
+		return err
+	}
+	md.Value = value
 	for _, s := range md.GetSignatures() {
 		sig, err := ledger.Sign(md.GetValue(), s.GetSignatureHeader(), fabblock.HeaderBytes(b.GetHeader()))
 		if err != nil {
