@@ -113,6 +113,7 @@ func TestBadQueries(t *testing.T) {
 		{"bad check character", `{"identifier":"` + flipLast(identifierOf(t)) + `"}`, model.CodeBadIdentifier, "identifier"},
 		{"no such day", `{"record":"bj-scjg.1","at":"2026-02-30"}`, model.CodeBadDate, "at"},
 		{"no leap day", `{"record":"bj-scjg.1","knownAt":"2100-02-29"}`, model.CodeBadDate, "knownAt"},
+		{"known on a day to come", `[{"record":"bj-scjg.1","at":"2999-01-01"},{"record":"bj-scjg.1","knownAt":"2999-01-01"}]`, model.CodeBadDate, "knownAt"},
 		{"a time for a day", `{"record":"bj-scjg.1","at":"2026-02-03T00:00:00Z"}`, model.CodeBadDate, "at"},
 		{"bad file digest", `{"file":"XYZ"}`, model.CodeBadValue, "file"},
 		{"number overlong", `{"number":"` + strings.Repeat("x", 300) + `","type":"` + string(newLicence("").Type) + `"}`, model.CodeTooLong, "number"},

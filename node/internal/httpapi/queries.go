@@ -5,13 +5,13 @@ import (
 )
 
 // decodeQueries reads the body of POST /v1/verify.
-func decodeQueries(body []byte) ([]model.Query, bool, error) {
+func decodeQueries(body []byte, today model.Date) ([]model.Query, bool, error) {
 	queries, single, err := decodeList(body, model.MaxQueries, quickQuery)
 	if err != nil {
 		return nil, single, err
 	}
 	for i := range queries {
-		if err := checkQuery(&queries[i]); err != nil {
+		if err := checkQuery(&queries[i], today); err != nil {
 			if single {
 				return nil, true, err
 			}
@@ -21,8 +21,9 @@ func decodeQueries(body []byte) ([]model.Query, bool, error) {
 	return queries, single, nil
 }
 
-// checkQuery holds a query to exactly one way of naming the licence.
-func checkQuery(q *model.Query) error {
+// checkQuery holds a query to exactly one way of naming the licence, and to what can be known today. The day asked
+// about may lie ahead: whether a licence will be in force then is answered by what is known now.
+func checkQuery(q *model.Query, today model.Date) error {
 	ways := 0
 	for _, given := range [...]bool{q.Record != "", q.Identifier != "", q.Number != "", q.File != ""} {
 		if given {
@@ -42,6 +43,8 @@ func checkQuery(q *model.Query) error {
 		return model.E(model.CodeTooLong, "number")
 	case q.File != "" && !isDigest(q.File):
 		return model.E(model.CodeBadValue, "file")
+	case q.KnownAt > today:
+		return model.E(model.CodeBadDate, "knownAt").With("a day to come, of which nothing is known yet")
 	case len(q.Presentation) > model.MaxFields+3:
 		return model.E(model.CodeTooMany, "presentation")
 	}

@@ -53,15 +53,17 @@ func FuzzDecodeQueries(f *testing.F) {
 		`{"identifier":"1.2.156.3005.2.x"}`, `{"record":"bj-scjg.1"}`, `[{"record":"bj-scjg.1","at":"2026-01-01","knownAt":"2026-01-01"}]`,
 		`{"number":"京1","type":"11100000000013338W001"}`, `{"file":"00"}`, `{"record":"bj-scjg.1","presentation":{"holder_code":{"salt":"","value":"x"}}}`,
 		`{"record":"bj-scjg.1","at":"2026-02-30"}`, `{"record":""}`, `[]`, `{"record":"a.1","record":"a.1"}`,
+		`{"record":"bj-scjg.1","at":"2999-01-01","knownAt":"2026-06-02"}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, _, err := decodeQueries(body)
+		const today = model.Date("2026-06-01")
+		got, _, err := decodeQueries(body, today)
 		want, wantErr := strictList[model.Query](body, model.MaxQueries)
 		if wantErr == nil {
 			for i := range want {
-				if e := checkQuery(&want[i]); e != nil {
+				if e := checkQuery(&want[i], today); e != nil {
 					wantErr = e
 				}
 			}

@@ -16,7 +16,7 @@ func (a *API) postVerify(x *exchange) error {
 		return err
 	}
 	defer putBuffer(in, body)
-	queries, single, err := decodeQueries(body)
+	queries, single, err := decodeQueries(body, model.DateOf(a.now()))
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (a *API) postPublicVerify(x *exchange) error {
 		return err
 	}
 	q := model.Query{Identifier: in.Identifier, Number: in.Number, Type: in.Type}
-	if err := checkQuery(&q); err != nil {
+	if err := checkQuery(&q, model.DateOf(a.now())); err != nil {
 		return err
 	}
 	v := a.verifier.Verify(x.r.Context(), []model.Query{q})[0]
