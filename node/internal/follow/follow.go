@@ -181,6 +181,10 @@ func (f *Follower) Trouble() error {
 // duration there is before it ever knew.
 func (f *Follower) Age() time.Duration { return f.head.age(f.cfg.Clock()) }
 
+// Behind reports whether this node knows that the ledger has blocks which it has not applied. Records read
+// after a false answer hold everything that the node had heard of.
+func (f *Follower) Behind() bool { return f.head.behind() }
+
 // Run follows until ctx ends or there is a finding, which it returns. It survives failures of the source,
 // the archive and the records, and tries again.
 func (f *Follower) Run(ctx context.Context) error {

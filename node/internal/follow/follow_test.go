@@ -14,6 +14,7 @@ import (
 
 	"github.com/zhenglian/zhenglian/chaincode/contract/contracttest"
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/follow"
 )
 
 // TestFollow takes operations from the ledger into the records, across a restart.
@@ -129,6 +130,51 @@ func TestRecordsOnlyFromArchive(t *testing.T) {
 	defer cancel()
 	if err := n.f.AtHead(ctx, time.Now()); err == nil {
 		t.Error("at the head of a ledger that is away")
+	}
+}
+
+// TestBehind: the node knows that it is behind from when it hears of a block until it has applied it, however
+// lately it was at the head.
+func TestBehind(t *testing.T) {
+	w := newWorld(t)
+	beijing := w.client(t, "BeijingMSP", "beijing", w.Conn)
+	slow := holding{beijing, w.Ledger.Height(), make(chan struct{})}
+	n := w.node(t, slow)
+	n.caughtUp(w)
+	wait(t, "the head", func() bool { return n.f.Age() < time.Minute })
+	if n.f.Behind() {
+		t.Error("behind at the head")
+	}
+	w.apply(t, beijing, w.issues(1)...)
+	wait(t, "word of the block", n.f.Behind)
+	if n.f.Age() > time.Minute {
+		t.Error("the head was not seen lately")
+	}
+	close(slow.release)
+	n.caughtUp(w)
+	wait(t, "the head again", func() bool { return !n.f.Behind() })
+}
+
+// holding keeps blocks from a number on until it is released.
+type holding struct {
+	follow.Source
+	from    uint64
+	release chan struct{}
+}
+
+func (s holding) Blocks(ctx context.Context, from uint64) iter.Seq2[*common.Block, error] {
+	return func(yield func(*common.Block, error) bool) {
+		for b, err := range s.Source.Blocks(ctx, from) {
+			if b.GetHeader().GetNumber() >= s.from {
+				select {
+				case <-s.release:
+				case <-ctx.Done():
+				}
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
 	}
 }
 

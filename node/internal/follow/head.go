@@ -13,6 +13,7 @@ import (
 type head struct {
 	mu        sync.Mutex
 	height    uint64    // blocks applied
+	heard     uint64    // the most blocks that the source ever said the ledger has
 	confirmed time.Time // zero before the first
 	asked     time.Time // when the height below was asked for; zero where none is open
 	wanted    uint64
@@ -31,6 +32,7 @@ func (h *head) applied(height uint64) {
 func (h *head) answered(asked time.Time, height uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.heard = max(h.heard, height)
 	if height < h.height || height == 0 {
 		return
 	}
@@ -68,6 +70,12 @@ func (h *head) reached(since time.Time) <-chan struct{} {
 		h.moved = make(chan struct{})
 	}
 	return h.moved
+}
+
+func (h *head) behind() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.height < h.heard
 }
 
 func (h *head) age(now time.Time) time.Duration {

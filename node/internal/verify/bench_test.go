@@ -31,7 +31,7 @@ func BenchmarkUncached(b *testing.B) {
 	cold := verify.New(verify.Config{
 		Snapshot: func() verify.Snapshot { return r.store.Snapshot() },
 		Check:    func(string, []byte, []byte, []byte) error { return nil },
-		Age:      func() time.Duration { return 0 }, Clock: func() time.Time { return noon }, CacheBytes: 1,
+		Age:      func() time.Duration { return 0 }, Behind: func() bool { return false }, Clock: func() time.Time { return noon }, CacheBytes: 1,
 	})
 	ctx := context.Background()
 	b.ReportAllocs()

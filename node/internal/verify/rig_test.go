@@ -34,6 +34,7 @@ type rig struct {
 	signers map[string]envelope.Signer // by key id
 	leaves  map[string]model.Digest
 	age     atomic.Int64
+	behind  atomic.Bool
 	clock   time.Time
 }
 
@@ -73,6 +74,7 @@ func newRig(t testing.TB) *rig {
 		Snapshot: func() verify.Snapshot { return r.store.Snapshot() },
 		Check:    check,
 		Age:      func() time.Duration { return time.Duration(r.age.Load()) },
+		Behind:   r.behind.Load,
 		Clock:    func() time.Time { return r.clock },
 	})
 	x, err := r.ledger.Contract.Execute(r.ledger.State, model.Call{

@@ -35,10 +35,12 @@ type Config struct {
 	// Check verifies a signature: the algorithm as the registry writes it, an uncompressed point, 64 bytes r‖s.
 	Check func(alg string, public, message, signature []byte) error
 	Age   func() time.Duration // since this node last knew that it had all of the ledger
-	Clock func() time.Time     // nil: time.Now
+	// Behind reports whether this node knows of blocks that it has not applied: not found then proves nothing.
+	Behind func() bool
+	Clock  func() time.Time // nil: time.Now
 
 	Stale      time.Duration // older data gives no verdict: 10 min
-	Behind     time.Duration // with older data, not found proves nothing: 10 s
+	Missing    time.Duration // with older data, not found proves nothing: 10 s
 	CacheBytes int           // of decoded licences, as estimated: 64 MiB
 
 	Logger *slog.Logger // nil: slog.Default
@@ -63,8 +65,8 @@ func New(cfg Config) *Service {
 	if cfg.Stale <= 0 {
 		cfg.Stale = 10 * time.Minute
 	}
-	if cfg.Behind <= 0 {
-		cfg.Behind = 10 * time.Second
+	if cfg.Missing <= 0 {
+		cfg.Missing = 10 * time.Second
 	}
 	if cfg.CacheBytes <= 0 {
 		cfg.CacheBytes = 64 << 20
@@ -83,11 +85,12 @@ func (s *Service) Changed(licences []model.RecordID) { s.cache.forget(licences) 
 func (s *Service) Verify(ctx context.Context, queries []model.Query) []model.Verdict {
 	// The generation is noted before the snapshot is taken, so that nothing older gets into the cache.
 	generation := s.cache.generation()
+	// So is how old the records are: what is read after that is no older.
+	age, behind := s.cfg.Age(), s.cfg.Behind()
 	snap := s.cfg.Snapshot()
 	defer snap.Release()
-	age := s.cfg.Age()
 	today := s.day.today(s.cfg.Clock())
-	a := asking{s: s, snap: snap, generation: generation, age: age, today: today, height: snap.Height(), position: snap.Position()}
+	a := asking{s: s, snap: snap, generation: generation, age: age, behind: behind, today: today, height: snap.Height(), position: snap.Position()}
 	out := make([]model.Verdict, len(queries))
 	for i := range queries {
 		a.answer(ctx, &queries[i], &out[i])
@@ -101,6 +104,7 @@ type asking struct {
 	snap             Snapshot
 	generation       uint64
 	age              time.Duration
+	behind           bool
 	today            model.Date
 	height, position uint64
 }
@@ -178,7 +182,7 @@ func (a *asking) judge(q *model.Query, at, knownAt model.Date) (model.Judgement,
 	if first != nil {
 		return decision, first, nil
 	}
-	if a.age > a.s.cfg.Behind {
+	if a.behind || a.age > a.s.cfg.Missing {
 		return model.Judgement{Word: model.Undetermined, Reason: model.ReasonBehind}, nil, nil
 	}
 	return model.Judgement{Word: model.NotValid, Reason: model.ReasonNotFound}, nil, nil

@@ -252,7 +252,7 @@ func TestRotatedKey(t *testing.T) {
 	late := verify.New(verify.Config{
 		Snapshot: func() verify.Snapshot { return keyless{r.store.Snapshot()} },
 		Check:    func(string, []byte, []byte, []byte) error { return nil },
-		Age:      func() time.Duration { return 0 }, Clock: func() time.Time { return noon },
+		Age:      func() time.Duration { return 0 }, Behind: func() bool { return false }, Clock: func() time.Time { return noon },
 	})
 	if v := late.Verify(t.Context(), []model.Query{{Record: record(1)}})[0]; v.Verdict != model.NotValid || v.Reason != model.ReasonSignatureUnknown {
 		t.Errorf("without the key: %s %s", v.Verdict, v.Reason)
@@ -292,6 +292,29 @@ func TestAge(t *testing.T) {
 		}
 		if v.AgeMS < 0 || v.AgeMS >= model.MaxSafeInt {
 			t.Errorf("age %v is given as %d ms", tt.age, v.AgeMS)
+		}
+	}
+}
+
+// TestBehind: what this node has not applied, though it knows that it is there, may be what was asked for.
+func TestBehind(t *testing.T) {
+	r := newRig(t)
+	r.issue(1, nil)
+	r.behind.Store(true)
+	for _, tt := range []struct {
+		serial int
+		word   model.Word
+		reason model.Reason
+	}{{1, model.Valid, model.ReasonInForce}, {2, model.Undetermined, model.ReasonBehind}} {
+		if v := r.ask(model.Query{Record: record(tt.serial)}); v.Verdict != tt.word || v.Reason != tt.reason {
+			t.Errorf("licence %d: %s %s", tt.serial, v.Verdict, v.Reason)
+		}
+	}
+	r.behind.Store(false)
+	r.issue(2, nil)
+	for serial, word := range map[int]model.Word{2: model.Valid, 3: model.NotValid} {
+		if v := r.ask(model.Query{Record: record(serial)}); v.Verdict != word {
+			t.Errorf("licence %d: %s %s", serial, v.Verdict, v.Reason)
 		}
 	}
 }
@@ -358,7 +381,7 @@ func TestUnreadable(t *testing.T) {
 	r.issue(1, nil)
 	s := verify.New(verify.Config{
 		Snapshot: func() verify.Snapshot { return unreadable{r.store.Snapshot()} },
-		Age:      func() time.Duration { return 0 },
+		Age:      func() time.Duration { return 0 }, Behind: func() bool { return false },
 	})
 	if v := s.Verify(t.Context(), []model.Query{{Record: record(1)}})[0]; v.Verdict != model.Undetermined || v.En == "" || v.Check == "" {
 		t.Errorf("%+v", v)
