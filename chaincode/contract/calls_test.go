@@ -259,7 +259,7 @@ func (e *enactor) enact(action model.Type, kind model.Kind, record model.RecordI
 		e.Fatal(err)
 	}
 	content := model.ContentDigest(action, kind, record, version, raw)
-	for i, a := range []model.AgencyID{"bj-scjg", "tj-scjg", "he-scjg"} {
+	for i, a := range []model.AgencyID{"bj-scjg", "bj-customs", "he-scjg"} {
 		_, r, err := e.l.Submit(contracttest.Op(a, model.Approve, model.KindProposal, id, uint64(i+2), now, model.ApproveBody{Content: content, Registry: registry}))
 		if refusal(r, err) != "" {
 			e.Fatal(refusal(r, err))
@@ -320,6 +320,55 @@ func TestSuccessorOfTwo(t *testing.T) {
 	}
 	if _, r, err := e.l.Submit(issue(e.l, "bj-scjg", 1)); refusal(r, err) != model.CodeTypeNotPermitted {
 		t.Errorf("the one succeeded: %q", refusal(r, err))
+	}
+}
+
+// TestSuccessorOfTheRemoved: licences of an agency that was removed first and succeeded afterwards are the
+// successor's to act on.
+func TestSuccessorOfTheRemoved(t *testing.T) {
+	e := &enactor{T: t, l: contracttest.New()}
+	if _, r, err := e.l.Submit(issue(e.l, "tj-scjg", 1)); refusal(r, err) != "" {
+		t.Fatal(refusal(r, err))
+	}
+	tj := e.l.Genesis.Agencies[2]
+	if tj.ID != "tj-scjg" {
+		t.Fatal(tj.ID)
+	}
+	if got := e.enact(model.Remove, model.KindAgency, "tj-scjg", 2, &tj); got != "" {
+		t.Fatal(got)
+	}
+	if _, r, err := e.l.Submit(act("he-scjg", model.LicenceCancel, "tj-scjg.1", 2)); refusal(r, err) != model.CodeNotOwner {
+		t.Errorf("before: %q", refusal(r, err))
+	}
+	for _, tt := range []struct {
+		from, to model.AgencyID
+		want     model.Code
+	}{{"nobody", "he-scjg", model.CodeAgencyUnknown}, {"he-scjg", "tj-scjg", model.CodeAgencyNotActive}, {"tj-scjg", "he-scjg", ""}} {
+		s := &model.Succession{From: tt.from, To: tt.to, Effective: "2026-01-01"}
+		if got := e.enact(model.Admit, model.KindSuccession, model.RecordID(tt.from), 1, s); got != tt.want {
+			t.Errorf("%s to %s: got %q, want %q", tt.from, tt.to, got, tt.want)
+		}
+	}
+	if _, r, err := e.l.Submit(act("he-scjg", model.LicenceCancel, "tj-scjg.1", 2)); refusal(r, err) != "" {
+		t.Errorf("after: %q", refusal(r, err))
+	}
+}
+
+// TestSerialsEnd: a new record's serial leaves room for those after it.
+func TestSerialsEnd(t *testing.T) {
+	l := contracttest.New()
+	for record, want := range map[model.RecordID]model.Code{
+		"bj-scjg.1000000000000": "", "bj-scjg.1000000000001": model.CodeBadID, "bj-scjg.999999999999999": model.CodeBadID,
+	} {
+		op := issue(l, "bj-scjg", 1)
+		op.Record = record
+		if _, r, err := l.Submit(op); refusal(r, err) != want {
+			t.Errorf("%s: got %q, want %q", record, refusal(r, err), want)
+		}
+	}
+	// What never existed is not a new record's id either way: nothing but its creation asks for the bound.
+	if _, r, err := l.Submit(act("bj-scjg", model.LicenceCancel, "bj-scjg.1000000000001", 2)); refusal(r, err) == model.CodeBadID {
+		t.Error("an act on a record that is not there is refused for its id")
 	}
 }
 

@@ -160,8 +160,12 @@ func (c *Contract) one(t *tx, call model.Call, op *model.Operation, body any) (e
 		return effect, err
 	}
 	if m := model.Machines[op.Kind]; m.Creates(op.Type) {
-		if creator, _, serial := op.Record.Serial(); serial && creator != op.Agency {
+		creator, n, serial := op.Record.Serial()
+		if serial && creator != op.Agency {
 			return effect, model.E(model.CodeBadID, "record").With("a new record's id begins with the acting agency")
+		}
+		if serial && n > model.MaxSerial {
+			return effect, model.E(model.CodeBadID, "record").With("a new record's serial is at most %d", uint64(model.MaxSerial))
 		}
 	}
 	if op.Kind == model.KindLicence {

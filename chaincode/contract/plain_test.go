@@ -213,8 +213,8 @@ func (p *plain) apply(msp model.MSPID, cn string, at time.Time, o planned) fault
 	state, allowed := states[op.Type][h.State]
 	f.add(model.CodeTransition, !allowed)
 	if _, creates := states[op.Type][""]; creates {
-		if agency, _, serial := strings.Cut(string(op.Record), "."); serial {
-			f.add(model.CodeBadID, agency != string(op.Agency))
+		if agency, n, serial := strings.Cut(string(op.Record), "."); serial {
+			f.add(model.CodeBadID, agency != string(op.Agency) || len(n) > 13 || len(n) == 13 && n > "1000000000000")
 		}
 		next.header.Owner = op.Agency
 	}
@@ -452,7 +452,8 @@ func (p *plain) admissible(f faults, b *model.ProposeBody) {
 		}
 	case model.KindSuccession:
 		s := decoded[model.Succession](b.Value)
-		p.standing(f, s.From)
+		from, _ := p.agency(s.From) // standing or removed
+		f.add(model.CodeAgencyUnknown, from == nil)
 		p.standing(f, s.To)
 		for id, n := s.To, 0; n < 100; n++ {
 			if id == s.From {

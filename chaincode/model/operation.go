@@ -63,6 +63,10 @@ type Type string
 // It is always one URL path segment.
 type RecordID string
 
+// MaxSerial is the greatest serial of a new record. Nodes count on from the greatest that the ledger holds,
+// so one chosen at the end of what an id can write would leave its agency none to come after it.
+const MaxSerial = 1_000_000_000_000
+
 // NewRecordID composes the id of an agency's n-th record of a kind.
 func NewRecordID(agency AgencyID, serial uint64) RecordID {
 	return RecordID(string(agency) + "." + strconv.FormatUint(serial, 10))

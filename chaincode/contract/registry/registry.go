@@ -151,10 +151,12 @@ func admissible(l Ledger, b *model.ProposeBody) error {
 			}
 		}
 	case *model.Succession:
-		for _, id := range []model.AgencyID{v.From, v.To} {
-			if _, err := Agency(l, id); err != nil {
-				return err
-			}
+		// An agency that was removed before anybody succeeded it has left its licences without an owner.
+		if _, err := Agency(l, v.From); err != nil && model.AsError(err).Code != model.CodeAgencyNotActive {
+			return err
+		}
+		if _, err := Agency(l, v.To); err != nil {
+			return err
 		}
 		return unsucceeded(l, v.To, v.From)
 	case *model.Policy:
