@@ -86,6 +86,9 @@ func (w *work) amend(op *model.Operation, d *model.Draft, view *model.View) erro
 			return model.E(model.CodeNumberTaken, "value.number")
 		}
 	}
+	if err := w.newFile(b.Previous.File, b.Value.File); err != nil {
+		return err
+	}
 	if op.Body, err = model.Canonical(b); err != nil {
 		return err
 	}

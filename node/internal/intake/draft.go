@@ -292,8 +292,23 @@ func (w *work) claim(op *model.Operation, v *model.Licence) error {
 	}
 	w.claimed = append(w.claimed, op.ID)
 	taken, err := w.in.Ledger.Claimed(v.Identifier, v.Type, v.Number)
+	if err != nil {
+		return err
+	}
+	if taken {
+		return model.E(model.CodeNumberTaken, "value.number")
+	}
+	return w.newFile(nil, v.File)
+}
+
+// newFile refuses the digest of a file that any licence ever had: it would speak for two.
+func (w *work) newFile(was, is *model.FileDigest) error {
+	if is == nil || (was != nil && *was == *is) {
+		return nil
+	}
+	taken, err := w.in.Ledger.ClaimedFile(is.SHA256, is.SM3)
 	if err == nil && taken {
-		err = model.E(model.CodeNumberTaken, "value.number")
+		err = model.E(model.CodeNumberTaken, "value.file")
 	}
 	return err
 }

@@ -24,6 +24,8 @@ type Ledger interface {
 	LicenceType(code model.TypeCode) (*model.LicenceType, error)
 	// Claimed reports whether a record stands that has the identifier, or the number of the type.
 	Claimed(id model.LicenceID, t model.TypeCode, number string) (bool, error)
+	// ClaimedFile reports whether any record ever had a licence file of either digest.
+	ClaimedFile(sha256, sm3 model.Digest) (bool, error)
 	// LastSerial is the greatest serial of an agency's records of a kind, 0 for none.
 	LastSerial(kind model.Kind, agency model.AgencyID) (uint64, error)
 }

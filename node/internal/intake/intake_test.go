@@ -107,6 +107,12 @@ func (f *fixture) Claimed(id model.LicenceID, t model.TypeCode, number string) (
 	return f.claims[string(t)+number] || f.claims[string(id)], nil
 }
 
+func (f *fixture) ClaimedFile(sha256, sm3 model.Digest) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.claims[sha256.String()] || f.claims[sm3.String()], nil
+}
+
 func (f *fixture) LastSerial(model.Kind, model.AgencyID) (uint64, error) { return 0, nil }
 
 func (f *fixture) Lookup(key [16]byte) (model.Digest, int, bool, error) {
@@ -154,6 +160,9 @@ func (f *fixture) commit() {
 		}
 		if b, ok := x.Applied[0].Body.(*model.IssueBody); ok {
 			f.claims[string(b.Value.Type)+b.Value.Number], f.claims[string(b.Value.Identifier)] = true, true
+			if file := b.Value.File; file != nil {
+				f.claims[file.SHA256.String()], f.claims[file.SM3.String()] = true, true
+			}
 		}
 		f.Settled([]model.OpID{op.ID})
 	}
@@ -592,5 +601,31 @@ func TestDelegateIssuesInItsDelegatorsName(t *testing.T) {
 	}
 	if _, err := f.accept("", d); err != nil {
 		t.Fatalf("its first serial is the city's first too: %v", err)
+	}
+}
+
+// TestFilesBelongToOneLicence: the digest of another licence's file is refused, on its way or recorded.
+func TestFilesBelongToOneLicence(t *testing.T) {
+	f := newFixture(t)
+	withFile := func(n int) model.Draft {
+		d := f.issueDraft(n)
+		digest := model.DigestOf([]byte("the file")).String()
+		file := `"file":{"sealed":true,"sha256":"` + digest + `","sm3":"` + digest + `"},`
+		c, err := model.Canonicalize(bytes.Replace(d.Body, []byte(`{"value":{`), []byte(`{"value":{`+file), 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Body = c
+		return d
+	}
+	if _, err := f.accept("", withFile(1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.accept("", withFile(2)); code(err) != model.CodeNumberTaken {
+		t.Errorf("while pending: %v", err)
+	}
+	f.commit()
+	if _, err := f.accept("", withFile(3)); code(err) != model.CodeNumberTaken {
+		t.Errorf("once recorded: %v", err)
 	}
 }
