@@ -39,7 +39,8 @@ type Options struct {
 	CacheBytes  int // of the database's block cache: 32 MiB
 	BufferBytes int // of its write buffer: 32 MiB
 	// Changed is told which licences read differently, before any reader can see it: by a new leaf of
-	// their own, or because another record claims a name of theirs. It is called by the writer's goroutine.
+	// their own, or because another record claims a name of theirs. A snapshot taken after the call began
+	// has the change. It is called by the writer's goroutine, and must not call the store, which waits for it.
 	Changed func(licences []model.RecordID)
 }
 
@@ -180,14 +181,15 @@ func (s *Store) publish(at cursor, registry map[string]bool, licences []model.Re
 	if err != nil {
 		return err
 	}
-	if s.options.Changed != nil && len(licences) > 0 {
-		s.options.Changed(licences)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		snap.Release()
 		return leveldb.ErrClosed
+	}
+	// Under the lock: whoever hears of the change and takes a snapshot after that must get this one.
+	if s.options.Changed != nil && len(licences) > 0 {
+		s.options.Changed(licences)
 	}
 	for k := range registry {
 		delete(s.entries, k)

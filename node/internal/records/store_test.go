@@ -257,6 +257,26 @@ func TestClaimedForEver(t *testing.T) {
 	claimed("once the end has come", false, unused, contracttest.Licence(c.ledger.Genesis, "bj-scjg", 3).Number)
 }
 
+// TestChangedBeforeAnyReader: nobody can take a snapshot between being told of a change and its being there.
+func TestChangedBeforeAnyReader(t *testing.T) {
+	c := newChain(t)
+	var s *Store
+	calls := 0
+	s = newStore(t, Options{Changed: func([]model.RecordID) {
+		calls++
+		if s.mu.TryLock() {
+			s.mu.Unlock()
+			t.Error("a reader could take the snapshot without the change")
+		}
+	}})
+	c.submit(c.licence(1, nil))
+	c.submit(c.act(model.LicenceSuspend, 1, 2))
+	c.catchUp(s, 1)
+	if calls != 2 {
+		t.Errorf("told %d times", calls)
+	}
+}
+
 // TestFlood: however many licences claim one number, the list stays short and they stay duplicates.
 func TestFlood(t *testing.T) {
 	c := newChain(t)

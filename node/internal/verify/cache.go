@@ -13,7 +13,8 @@ import (
 //
 // What it holds is right for every reader whose snapshot is not older than it: the records name each
 // licence that changes before a reader can see the change, and what was read before that is not taken in
-// afterwards, which the generation tells.
+// afterwards, which the generation tells: a reader notes it first, and who notes the one after a change gets
+// a snapshot that has it.
 type cache struct {
 	limit int
 

@@ -54,7 +54,7 @@ type Service struct {
 }
 
 // New makes a service. Its Changed must be called by the records, with the licences that read differently,
-// before any reader can see the change.
+// before any reader can see the change, and such that a snapshot taken after the call has it.
 func New(cfg Config) *Service {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
