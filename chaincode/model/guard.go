@@ -1,12 +1,13 @@
 package model
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"reflect"
 	"sort"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // Guard refuses public content that holds a citizen identity number: 18 characters with a valid GB 11643
@@ -17,8 +18,11 @@ import (
 // raw is the canonical body, body its decoded struct. Nearly all bodies hold nothing that looks like a
 // number and pay one scan; only a hit walks the struct.
 func Guard(raw []byte, body any) error {
-	if !looksPersonal(raw) {
+	if !mayBePersonal(raw) {
 		return nil
+	}
+	if p, ok := body.(*ProposeBody); ok && recordPersonal(p.Kind, p.Record) {
+		return E(CodePersonalIdentifier, "record")
 	}
 	return guardValue(reflect.ValueOf(body), true, "")
 }
@@ -89,7 +93,7 @@ func guardValue(v reflect.Value, free bool, path string) error {
 }
 
 // freeFormat says which declared formats a caller fills freely. The others are checked codes or random
-// bits; "record" repeats an id that stands in the value beside it.
+// bits; a "record" is guarded by its kind.
 func freeFormat(format string) bool {
 	switch format {
 	case "uscc", "typecode", "record", "digest", "identifier", "signature", "declaration":
@@ -98,21 +102,29 @@ func freeFormat(format string) bool {
 	return true
 }
 
-// guardNames checks the names in an operation's envelope. A party's record id is its USCC and a licence
-// type's begins with one: those are typed.
+// guardNames checks the names in an operation's envelope.
 func guardNames(op *Operation) error {
 	if looksPersonal([]byte(op.Agency)) {
 		return E(CodePersonalIdentifier, "agency")
 	}
-	if !looksPersonal([]byte(op.Record)) {
-		return nil
+	if recordPersonal(op.Kind, op.Record) {
+		return E(CodePersonalIdentifier, "record")
 	}
-	if op.Kind == KindParty || op.Kind == KindLicenceType {
-		if _, err := ParseUSCC(string(op.Record[:min(18, len(op.Record))])); err == nil {
-			return nil
+	return nil
+}
+
+// recordPersonal reports whether a record's id holds a number. A party's id is its USCC and a licence
+// type's begins with one: those are typed.
+func recordPersonal(k Kind, id RecordID) bool {
+	if !looksPersonal([]byte(id)) {
+		return false
+	}
+	if k == KindParty || k == KindLicenceType {
+		if _, err := ParseUSCC(string(id[:min(18, len(id))])); err == nil {
+			return false
 		}
 	}
-	return E(CodePersonalIdentifier, "record")
+	return true
 }
 
 // guardEntry walks a registry value by the one entry type that it decodes as; a value that is of no type
@@ -124,86 +136,36 @@ func guardEntry(raw json.RawMessage, path string) error {
 			return guardValue(reflect.ValueOf(e), true, path)
 		}
 	}
-	if looksPersonal(raw) {
+	if textsPersonal(raw) {
 		return E(CodePersonalIdentifier, strings.TrimPrefix(path, "."))
 	}
 	return nil
 }
 
-// looksPersonal slides over the digits of b, folding full-width forms and passing over separators.
-func looksPersonal(b []byte) bool {
-	var run [18]byte // the last digits, oldest first
-	n := 0
-	for i := 0; i < len(b); i++ {
-		c := b[i]
+// textsPersonal walks JSON that decodes as nothing known: every string and number by itself is free.
+func textsPersonal(raw []byte) bool {
+	if !mayBePersonal(raw) {
+		return false
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	for {
+		t, err := d.Token()
 		switch {
-		case c >= '0' && c <= '9':
-		case c == 'x' || c == 'X':
-			c = 'X'
-		case c == ' ' || c == '-' || c == '.' || c == '_' || c == '/':
-			continue
-		case c == 0xc2 || c == 0xe2 || c == 0xe3 || c == 0xef: // where other writings of digits and separators begin
-			r, size := utf8.DecodeRune(b[i:])
-			i += size - 1
-			var separator bool
-			if c, separator = foldDigit(r); separator {
-				continue
-			}
-			if c == 0 {
-				n = 0
-				continue
-			}
-		default:
-			n = 0
-			continue
-		}
-		if n == 18 {
-			copy(run[:], run[1:])
-			n--
-		}
-		run[n] = c
-		n++
-		if n == 18 && personal(run[:]) {
+		case err == io.EOF:
+			return false
+		case err != nil:
 			return true
 		}
-		if c == 'X' { // stands only at the end
-			n = 0
+		switch t := t.(type) {
+		case string:
+			if looksPersonal([]byte(t)) {
+				return true
+			}
+		case json.Number:
+			if looksPersonal([]byte(t)) {
+				return true
+			}
 		}
 	}
-	return false
 }
-
-// foldDigit gives a full-width digit or X (or the Roman ten that stands for it) its plain form, 0 for other
-// characters, and finds the blanks, dashes and invisible characters that break a number up.
-func foldDigit(r rune) (digit byte, separator bool) {
-	switch {
-	case r >= '０' && r <= '９':
-		return byte('0' + r - '０'), false
-	case r == 'Ｘ', r == 'ｘ', r == 'Ⅹ', r == 'ⅹ':
-		return 'X', false
-	case r == 0xa0, r == 0xad, r == 0xb7, r >= 0x2000 && r <= 0x200d, r >= 0x2010 && r <= 0x2015, r == 0x202f, r == 0x2060,
-		r == 0x2212, r == 0x3000, r == '－', r == '．', r == '＿', r == '／':
-		return 0, true
-	}
-	return 0, false
-}
-
-func personal(s []byte) bool {
-	if s[0] < '1' || s[0] > '9' || !plausibleProvince[int(s[0]-'0')*10+int(s[1]-'0')] {
-		return false
-	}
-	if s[6] != '1' && s[6] != '2' || !citizenCheck(s) {
-		return false
-	}
-	_, err := ParseDate(string(s[6:10]) + "-" + string(s[10:12]) + "-" + string(s[12:14]))
-	return err == nil && string(s[6:10]) < "2100"
-}
-
-var plausibleProvince = func() (p [100]bool) {
-	for _, r := range [][2]int{{11, 15}, {21, 23}, {31, 37}, {41, 46}, {50, 54}, {61, 65}, {71, 71}, {81, 83}, {91, 91}} {
-		for i := r[0]; i <= r[1]; i++ {
-			p[i] = true
-		}
-	}
-	return
-}()

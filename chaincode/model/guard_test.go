@@ -21,7 +21,7 @@ func TestGuardFindsNumbers(t *testing.T) {
 	}
 	for _, s := range []string{
 		"", "11010519491231002", "110105194912310021", "11010519491331002X", "00010519491231002X", "11010521491231002X", "1101051949123100", "X1010519491231002X",
-		"11010519491231,002X", "2026-06-01 12:00:00.000", "13800138000", strings.Repeat("0", 200), strings.Repeat("9", 64),
+		"11010519491231....002X", "11010519491231号002X", "一一〇一〇五一九四九一二三一〇〇二X", "2026-06-01 12:00:00.000", "13800138000", strings.Repeat("0", 200), strings.Repeat("9", 64),
 	} {
 		if HoldsPersonalIdentifier(s) {
 			t.Errorf("%q is refused", s)
@@ -90,6 +90,10 @@ func TestGuardPlaces(t *testing.T) {
 			a.Endpoint = "https://example.org/" + citizen
 			return &a
 		}()), CodePersonalIdentifier},
+		"proposed record": {registry(KindAgency, RecordID("a"+strings.ToLower(citizen)), &agency), CodePersonalIdentifier},
+		"undecodable":     {&Operation{Agency: "bj-scjg", Body: []byte(`{"x":["` + citizen + `"]}`), Kind: KindLicence, Record: "bj-scjg.1", Type: LicenceIssue, Version: 1}, CodePersonalIdentifier},
+		"undecodable, in pieces": {&Operation{Agency: "bj-scjg", Body: []byte(`{"x":[110105,19491231,21]}`), Kind: KindLicence, Record: "bj-scjg.1", Type: LicenceIssue, Version: 1},
+			CodeUnknownField},
 	} {
 		_, err := DecodeBody(tt.op)
 		var got Code

@@ -68,7 +68,7 @@ func DecodeBody(op *Operation) (any, error) {
 	if err != nil {
 		// What cannot be told field from field is free throughout: a body that is refused anyway must not
 		// carry a person's number into a block beside its refusal.
-		if looksPersonal(op.Body) {
+		if textsPersonal(op.Body) {
 			return nil, E(CodePersonalIdentifier, "body")
 		}
 		return nil, err
