@@ -91,7 +91,7 @@ var codes = map[Code]text{
 	CodeTooLong:             {Invalid, "文字超过允许的长度", "a text is longer than allowed"},
 	CodeBadUTF8:             {Invalid, "文字不是有效的 UTF-8 编码", "a text is not valid UTF-8"},
 	CodeControlCharacter:    {Invalid, "文字含有控制字符", "a text holds control characters"},
-	CodeNumberNotInteger:    {Invalid, "数字必须是不超过 2^53 的整数（金额用字符串）", "a number must be an integer below 2^53 (amounts are strings)"},
+	CodeNumberNotInteger:    {Invalid, "数字必须是绝对值小于 2^53 的整数（金额用字符串）", "a number must be an integer below 2^53 (amounts are strings)"},
 	CodeBadUSCC:             {Invalid, "统一社会信用代码有误（长度、字符或校验位）", "the unified social credit code is wrong (length, alphabet or check character)"},
 	CodeBadOrgCode:          {Invalid, "组织机构代码有误", "the organisation code is wrong"},
 	CodeBadCitizenID:        {Invalid, "公民身份号码有误", "the citizen identity number is wrong"},

@@ -45,7 +45,7 @@ var reasons = map[Reason]reasonText{
 	ReasonNotYetIssued:     {"state", "该日尚未签发", "not yet issued on that day"},
 	ReasonNotYetValid:      {"dates", "尚未到有效期起始日", "its validity has not begun"},
 	ReasonExpired:          {"dates", "已过有效期", "its validity has ended"},
-	ReasonSuperseded:       {"identifier_version", "所出示的是旧版本，已被更正、变更或延续取代", "the version presented has been replaced"},
+	ReasonSuperseded:       {"identifier_version", "所出示的版本在该日不是现行版本", "the version presented is not the one in force on that day"},
 	ReasonSaltNeeded:       {"holder", "个人证照须出示随证的验证码（盐值）方可判定", "a person's licence needs the salt that comes with it"},
 	ReasonHolderMismatch:   {"holder", "出示的持证主体信息与账本不符", "what was presented of the holder is not what the ledger commits to"},
 	ReasonSignature:        {"signature", "签章验证不通过", "the licence's signature does not verify"},
@@ -110,16 +110,18 @@ func LicenceVersion(t Type, at Time, state State, body json.RawMessage) (Version
 // knownAt. presented is the identifier that was shown, "" for none.
 //
 // Legal effect and recording are two times: an act counts from its effective day, whenever it was
-// recorded, if it was recorded by knownAt. A correction (更正) holds from the start of what it corrects, a
-// change (变更) and a renewal from their effective day. Rescission from the start leaves no valid day.
+// recorded, if it was recorded by knownAt. A correction (更正) holds from the start of what it corrects, and
+// the dates that it rights are righted in the faces before, too; a change (变更) and a renewal hold from
+// their effective day. Rescission from the start leaves no valid day.
 func Judge(versions []Version, at, knownAt Date, presented LicenceID) Judgement {
 	type span struct {
 		from  Date
 		state State
 	}
 	type face struct {
-		from  Date
+		begin Date
 		value *Licence
+		dates
 	}
 	var states []span
 	var faces []face
@@ -131,20 +133,26 @@ func Judge(versions []Version, at, knownAt Date, presented LicenceID) Judgement 
 		switch {
 		case v.Type == LicenceIssue && v.Value != nil:
 			states = append(states, span{v.Value.IssuedOn, InForce})
-			faces = append(faces, face{v.Value.IssuedOn, v.Value})
+			faces = append(faces, face{v.Value.IssuedOn, v.Value, v.Value.dates()})
 			continue
 		case len(faces) == 0: // a history begins with the issue
 			return Judgement{Word: Undetermined, Reason: ReasonBehind}
 		case v.Type == LicenceAmend && v.How == Correct:
-			faces[len(faces)-1].value = v.Value
-			if len(faces) == 1 { // the day of issue may be what was wrong
-				faces[0].from, states[0].from = v.Value.IssuedOn, v.Value.IssuedOn
+			// What was wrong was wrong from the start: an earlier face shows the same dates. Those that the
+			// correction leaves may differ rightly, as a renewal's end does from that of the term before.
+			last := len(faces) - 1
+			wrong, right := faces[last].dates, v.Value.dates()
+			for i := range faces[:last] {
+				faces[i].right(wrong, right)
 			}
+			faces[last].value, faces[last].dates = v.Value, right
+			// The day of issue may be what was wrong.
+			faces[0].begin, states[0].from = faces[0].issued, faces[0].issued
 			continue
 		case v.Type == LicenceTransfer:
 			continue
 		case v.Value != nil:
-			faces = append(faces, face{v.Act.Effective, v.Value})
+			faces = append(faces, face{v.Act.Effective, v.Value, v.Value.dates()})
 			continue
 		}
 		void = void || v.Act.FromStart
@@ -158,14 +166,15 @@ func Judge(versions []Version, at, knownAt Date, presented LicenceID) Judgement 
 		return Judgement{Word: NotValid, Reason: ReasonNotYetIssued}
 	}
 	j := Judgement{Word: Valid, Reason: ReasonInForce}
+	var d dates
 	for _, f := range faces {
-		if f.from <= at {
-			j.Value = f.value
+		if f.begin <= at {
+			j.Value, d = f.value, f.dates
 		}
 	}
 	if void {
 		j.State = Rescinded
-		return j.not(Reason(Rescinded), faces[0].value.ValidFrom)
+		return j.not(Reason(Rescinded), faces[0].dates.from)
 	}
 	for _, s := range states {
 		if s.from <= at {
@@ -179,13 +188,32 @@ func Judge(versions []Version, at, knownAt Date, presented LicenceID) Judgement 
 		return j.not(Reason(j.State), j.Since)
 	case presented != "" && presented != j.Value.Identifier:
 		return j.not(ReasonSuperseded, "")
-	case at < j.Value.ValidFrom:
+	case at < d.from:
 		return j.not(ReasonNotYetValid, "")
-	case j.Value.ValidUntil != "" && at > j.Value.ValidUntil:
-		return j.not(ReasonExpired, DateFromDays(j.Value.ValidUntil.Days()+1))
+	case d.until != "" && at > d.until:
+		return j.not(ReasonExpired, DateFromDays(d.until.Days()+1))
 	}
-	j.Since = j.Value.ValidFrom
+	j.Since = d.from
 	return j
+}
+
+// dates are those of a face by which it is judged: as it states them, or as a correction of a later face
+// righted them.
+type dates struct{ issued, from, until Date }
+
+func (l *Licence) dates() dates { return dates{l.IssuedOn, l.ValidFrom, l.ValidUntil} }
+
+// right takes over what a correction changed. A date that was never the wrong one is another's and stays, as
+// the end of the term before a renewal.
+func (d *dates) right(wrong, right dates) {
+	for _, x := range []struct {
+		of         *Date
+		was, right Date
+	}{{&d.issued, wrong.issued, right.issued}, {&d.from, wrong.from, right.from}, {&d.until, wrong.until, right.until}} {
+		if *x.of == x.was {
+			*x.of = x.right
+		}
+	}
 }
 
 func (j Judgement) not(r Reason, since Date) Judgement {

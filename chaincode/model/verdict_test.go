@@ -60,6 +60,9 @@ func TestJudge(t *testing.T) {
 	changedBack := begin().amend("2026-03-01", ChangeOf, "2026-09-01", second).amend("2026-04-01", ChangeOf, "2026-05-01", faceOf(3, "2026-01-10", "2026-01-10", "2026-12-31"))
 	renewed := begin().amend("2026-11-01", "", "2027-01-01", longer)
 	earlier := begin().amend("2026-03-01", Correct, "2026-03-01", faceOf(2, "2026-01-05", "2026-01-05", "2026-12-31"))
+	// A change of facts, then the correction of dates that were wrong from the start.
+	rightedAll := begin().amend("2026-03-01", ChangeOf, "2026-04-01", second).amend("2026-05-01", Correct, "2026-05-01", faceOf(3, "2026-01-05", "2026-01-07", "2026-06-30"))
+	rightedEnd := begin().amend("2026-11-01", "", "2027-02-01", longer).amend("2027-03-01", Correct, "2027-03-01", faceOf(3, "2026-01-10", "2026-01-10", "2028-12-31"))
 	moved := begin().at("2026-02-01", Version{Type: LicenceTransfer, State: InForce, Act: ActBody{Act: Act{Effective: "2026-02-01"}}})
 	endless := (&story{t: t}).at("2026-01-10", Version{Type: LicenceIssue, State: InForce, Value: faceOf(1, "2026-01-10", "2026-02-01", "")})
 	dormant := begin().act("2026-02-01", LicenceDormant, Dormant, "2026-02-01").amend("2026-03-01", "", "2026-03-01", longer)
@@ -106,6 +109,13 @@ func TestJudge(t *testing.T) {
 		{"corrected: old version as known before", corrected, "2026-02-01", "2026-02-01", first.Identifier, Valid, ReasonInForce, "2026-01-10"},
 		{"corrected day of issue", earlier, "2026-01-07", "2026-06-01", "", Valid, ReasonInForce, "2026-01-05"},
 		{"corrected day of issue, day before", earlier, "2026-01-04", "2026-06-01", "", NotValid, ReasonNotYetIssued, ""},
+		{"corrected after a change: the earlier face's start", rightedAll, "2026-01-08", "2026-06-01", first.Identifier, Valid, ReasonInForce, "2026-01-07"},
+		{"corrected after a change: not yet begun", rightedAll, "2026-01-06", "2026-06-01", first.Identifier, NotValid, ReasonNotYetValid, ""},
+		{"corrected after a change: day of issue", rightedAll, "2026-01-04", "2026-06-01", "", NotValid, ReasonNotYetIssued, ""},
+		{"corrected after a change: end", rightedAll, "2026-07-01", "2026-06-01", "", NotValid, ReasonExpired, "2026-07-01"},
+		{"corrected after a change, as known before", rightedAll, "2026-01-08", "2026-04-30", "", NotValid, ReasonNotYetIssued, ""},
+		{"corrected after a renewal: the term before keeps its end", rightedEnd, "2027-01-15", "2027-06-01", "", NotValid, ReasonExpired, "2027-01-01"},
+		{"corrected after a renewal: the new end", rightedEnd, "2028-06-01", "2028-06-01", "", Valid, ReasonInForce, "2026-01-10"},
 		{"changed: old version before the change", changed, "2026-03-31", "2026-06-01", first.Identifier, Valid, ReasonInForce, "2026-01-10"},
 		{"changed: new version before the change", changed, "2026-03-31", "2026-06-01", second.Identifier, NotValid, ReasonSuperseded, ""},
 		{"changed: new version", changed, "2026-04-01", "2026-06-01", second.Identifier, Valid, ReasonInForce, "2026-01-10"},
