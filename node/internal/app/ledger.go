@@ -84,11 +84,11 @@ func serveLedgerOnce(ctx context.Context, c *LedgerServer, log *slog.Logger, con
 	served := make(chan error, 1)
 	go func() { served <- l.Serve(lis, config) }()
 	if c.Admin != "" {
-		close, err := serveMetrics(c.Admin, l)
-		if err != nil {
-			return false, errors.Join(err, l.Close(context.Background()))
+		if close, err := serveMetrics(c.Admin, l); err != nil {
+			log.Error("the ledger serves without its metrics", "error", err) // four organisations need it more
+		} else {
+			defer close()
 		}
-		defer close()
 	}
 	if ready != nil {
 		ready(lis.Addr())

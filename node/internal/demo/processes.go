@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -123,14 +124,17 @@ func (p *process) listening(ctx context.Context, address string) error {
 	}
 }
 
-// free finds a port that nobody listens on.
+// free finds a port that nobody listens on. It is below the range that systems give to outgoing connections,
+// because the demo may be started again later and needs the same one then.
 func free() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000)))
+		if err != nil {
+			continue
+		}
+		return l.Addr().String(), l.Close()
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", errors.New("no free port between 20000 and 30000")
 }
 
 // taken names the ports that somebody listens on already.
