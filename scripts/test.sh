@@ -38,6 +38,7 @@ if [ "${1:-}" = soak ]; then
 	export ZL_SOAK=1
 	timeout=120m
 fi
+export ZL_PROGRAM="$PWD/bin/zhenglian" # whole-node tests at full count run the program as it is released
 go test $race -timeout $timeout ./...
 CGO_ENABLED=0 go test ./sdk/envelope/...
 
