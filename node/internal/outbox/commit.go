@@ -7,6 +7,7 @@ import (
 
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/opt"
+	"github.com/syndtr/goleveldb/leveldb/util"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
@@ -231,7 +232,10 @@ func (o *Outbox) recover() bool {
 			batch.Delete(key)
 		}
 		o.db = db
-		if err = db.Write(batch, &opt.WriteOptions{Sync: true}); err == nil {
+		if err = o.forgotten(db, batch); err == nil {
+			err = db.Write(batch, &opt.WriteOptions{Sync: true})
+		}
+		if err == nil {
 			o.state.void = nil
 			o.state.failed.Store(false)
 			o.metrics.storageFull.Set(0)
@@ -249,4 +253,24 @@ func (o *Outbox) recover() bool {
 	}
 	o.db = db
 	return false
+}
+
+// forgotten adds to a batch the deletion of every request on the disk that waits no longer. goleveldb gives a
+// write that follows a failed one the failed one's sequence number, so a removal that the old handle took
+// without complaint may be missing when the journal is read again.
+func (o *Outbox) forgotten(db *leveldb.DB, batch *leveldb.Batch) error {
+	waits := map[string]bool{}
+	o.mu.Lock()
+	for e := o.pending.requests.Front(); e != nil; e = e.Next() {
+		waits[string(requestKey(e.Value.(*request).seq))] = true
+	}
+	o.mu.Unlock()
+	it := db.NewIterator(util.BytesPrefix([]byte{requestPrefix}), nil)
+	defer it.Release()
+	for it.Next() {
+		if !waits[string(it.Key())] {
+			batch.Delete(append([]byte(nil), it.Key()...))
+		}
+	}
+	return it.Error()
 }
