@@ -43,9 +43,15 @@ type Config struct {
 
 // LedgerConfig says where the ledger is: gateways to dial, or a folder that this process serves itself.
 type LedgerConfig struct {
-	Gateways []string `yaml:"gateways"`  // host:port, TLS
-	TLSRoots string   `yaml:"tls_roots"` // PEM of the gateways' TLS authorities
-	Embedded string   `yaml:"embedded"`  // folder with ledger.yaml: the ledger runs in this process
+	Gateways []Gateway `yaml:"gateways" json:"gateways"` // peers, one's own first; the others are used while it fails
+	Embedded string    `yaml:"embedded" json:"-"`        // folder with ledger.yaml: the ledger runs in this process
+}
+
+// Gateway is a peer that serves Fabric's Gateway protocol, or an embedded ledger in another process.
+type Gateway struct {
+	Address    string `yaml:"address" json:"address"`         // host:port, TLS
+	TLSRoots   string `yaml:"tls_roots" json:"tls_roots"`     // PEM of the authorities of its TLS certificate
+	ServerName string `yaml:"server_name" json:"server_name"` // the name in that certificate; "": the host of Address
 }
 
 // LedgerFile is the name of an embedded ledger's configuration in its folder.
@@ -81,6 +87,14 @@ func LoadConfig(dir string) (*Config, error) {
 	}
 	if (len(c.Ledger.Gateways) == 0) == (c.Ledger.Embedded == "") {
 		return nil, fmt.Errorf("%s: ledger: give either gateways or embedded", ConfigFile)
+	}
+	for i, g := range c.Ledger.Gateways {
+		if _, _, err := net.SplitHostPort(g.Address); err != nil {
+			return nil, fmt.Errorf("%s: ledger: gateway %d: address: %w", ConfigFile, i+1, err)
+		}
+		if g.TLSRoots == "" {
+			return nil, fmt.Errorf("%s: ledger: gateway %s: tls_roots is missing: the PEM file of its TLS authority", ConfigFile, g.Address)
+		}
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return nil, fmt.Errorf("%s: tls_cert and tls_key go together", ConfigFile)

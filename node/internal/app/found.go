@@ -2,9 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,14 +9,9 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
-	"github.com/zhenglian/zhenglian/node/internal/auth"
-	"github.com/zhenglian/zhenglian/node/internal/keystore"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/fabblock"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
-	"github.com/zhenglian/zhenglian/node/internal/outbox"
-	"github.com/zhenglian/zhenglian/node/internal/vault"
-	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
 
 // Plan describes a new embedded ledger and the nodes that share it, all on this machine.
@@ -30,23 +22,6 @@ type Plan struct {
 	Nodes              []NodePlan
 	Types              []model.LicenceType
 	Created            time.Time
-}
-
-// NodePlan is one organisation's node.
-type NodePlan struct {
-	ID             model.NodeID
-	Msp            model.MSPID
-	NameZh, NameEn string
-	Listen, Admin  string
-	Lang           string
-	Home           model.AgencyID // the agency that the first API keys belong to
-	Agencies       []AgencyPlan
-}
-
-// AgencyPlan is an agency with the algorithm of the signing key to draw for it ("" for none).
-type AgencyPlan struct {
-	model.Agency
-	Alg envelope.Alg
 }
 
 // Founded says what Found made. The API keys are shown here once.
@@ -63,16 +38,13 @@ type FoundedNode struct {
 	Keys map[string]string
 }
 
-// FirstKeyYears is how long the first API keys last.
-const FirstKeyYears = 1
-
 // Found makes the ledger and the nodes' folders under dir: authorities, identities, signing keys, genesis
 // document, ledger, configuration, API keys. It never overwrites anything.
 func Found(dir string, p Plan) (*Founded, error) {
 	f := founding{dir: dir, plan: p, out: &Founded{
 		LedgerDir: filepath.Join(dir, "ledger"), LedgerConfig: filepath.Join(dir, "ledger-service"),
 	}}
-	for _, step := range []func() error{f.authorities, f.nodes, f.genesis, f.ledger, f.configure} {
+	for _, step := range []func() error{f.authorities, f.nodes, f.genesis, f.ledger, f.join} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -86,8 +58,8 @@ type founding struct {
 	out  *Founded
 
 	ledgerCA *msp.CA
-	members  []msp.Config
-	doc      model.GenesisDocument
+	members  []Member
+	configs  []msp.Config
 	digest   string
 	block    string
 }
@@ -114,13 +86,10 @@ func (f *founding) authorities() error {
 }
 
 func (f *founding) nodes() error {
-	f.doc = model.GenesisDocument{Channel: f.plan.Channel, Created: model.TimeOf(f.plan.Created), LicenceTypes: f.plan.Types, Policy: model.Policy{Level: 1}}
 	for _, n := range f.plan.Nodes {
 		dir := filepath.Join(f.dir, "nodes", string(n.ID))
-		for _, d := range []string{dir, filepath.Join(dir, "keys"), filepath.Join(dir, "authority")} {
-			if err := mkdir(d); err != nil {
-				return err
-			}
+		if err := mkdir(filepath.Join(dir, "authority")); err != nil {
+			return err
 		}
 		ca, err := msp.NewCA(string(n.Msp), "ca."+string(n.Msp))
 		if err != nil {
@@ -133,108 +102,26 @@ func (f *founding) nodes() error {
 		if err != nil {
 			return err
 		}
-		if err := identity.Save(dir, "identity"); err != nil {
-			return err
-		}
-		f.members = append(f.members, ca.Config())
-		f.doc.Organisations = append(f.doc.Organisations, model.Organisation{Msp: n.Msp, NameZh: n.NameZh, NameEn: n.NameEn, Nodes: []model.NodeID{n.ID}})
-		if err := f.agencies(n, filepath.Join(dir, "keys")); err != nil {
-			return err
-		}
-		queue, err := outbox.Open(filepath.Join(dir, "outbox"), outbox.Config{Logger: quiet})
+		m, keys, err := Prepare(dir, n, identity)
 		if err != nil {
 			return err
 		}
-		if err := queue.Close(); err != nil {
-			return err
-		}
-		keys, err := firstKeys(dir, n.Home)
-		if err != nil {
-			return err
-		}
+		f.configs, f.members = append(f.configs, ca.Config()), append(f.members, *m)
 		f.out.Nodes = append(f.out.Nodes, FoundedNode{ID: n.ID, Dir: dir, Keys: keys})
 	}
 	return nil
 }
 
-func (f *founding) agencies(n NodePlan, dir string) error {
-	store, err := keystore.Open(dir)
-	if err != nil {
-		return err
-	}
-	for _, plan := range n.Agencies {
-		a := plan.Agency
-		a.Msp, a.Node = n.Msp, n.ID
-		a.Keys = []model.Key{}
-		if a.Roles == nil {
-			a.Roles = []model.Role{}
-		}
-		if plan.Alg != "" {
-			id := string(a.ID) + "-1"
-			s, err := store.Create(a.ID, id, plan.Alg)
-			if err != nil {
-				return err
-			}
-			a.Keys = append(a.Keys, model.Key{Alg: string(plan.Alg), ID: id, Public: base64.RawURLEncoding.EncodeToString(s.Public())})
-		}
-		f.doc.Agencies = append(f.doc.Agencies, a)
-	}
-	return nil
-}
+func (f *founding) genesisFile() string { return filepath.Join(f.dir, GenesisFile) }
 
-// NodeSecret is the name of the secret under which persons have their pseudonyms.
-const NodeSecret = "pseudonyms"
-
-// firstKeys makes the node's vault, its secret, and one API key a role.
-func firstKeys(dir string, home model.AgencyID) (map[string]string, error) {
-	v, err := vault.Open(filepath.Join(dir, "vault"))
-	if err != nil {
-		return nil, err
-	}
-	defer v.Close()
-	secret, err := v.Secret(NodeSecret, func() []byte { s := model.NewSalt(); return s[:] })
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(dir, keyFile)
-	if err := auth.CreateKeys(path); err != nil {
-		return nil, err
-	}
-	store, err := auth.OpenKeys(path, secret)
-	if err != nil {
-		return nil, err
-	}
-	keys := map[string]string{}
-	for _, r := range auth.Roles {
-		token, _, err := store.Issue(auth.Grant{Name: "first " + string(r), Agency: home, Roles: []auth.Role{r}, Expires: time.Now().AddDate(FirstKeyYears, 0, 0)})
-		if err != nil {
-			return nil, err
-		}
-		keys[string(r)] = token
-	}
-	return keys, nil
-}
-
-func (f *founding) genesis() error {
-	raw, err := model.Canonical(f.doc)
-	if err != nil {
-		return err
-	}
-	_, digest, err := model.DecodeGenesis(raw)
-	if err != nil {
-		return fmt.Errorf("genesis: %w", err)
-	}
-	f.digest = digest.String()
-	var pretty []byte
-	if pretty, err = json.MarshalIndent(json.RawMessage(raw), "", "  "); err != nil {
-		return err
-	}
-	return writeNew(filepath.Join(f.dir, "genesis.json"), append(pretty, '\n'), 0o644)
+func (f *founding) genesis() (err error) {
+	f.digest, err = Genesis(f.genesisFile(), f.plan.Channel, f.plan.Created, f.members, f.plan.Types)
+	return err
 }
 
 func (f *founding) ledger() error {
 	if err := embedded.Create(f.out.LedgerDir, embedded.Config{
-		Channel: f.plan.Channel, Chaincode: f.plan.Chaincode, Members: f.members, Ledger: f.ledgerCA.Config(),
+		Channel: f.plan.Channel, Chaincode: f.plan.Chaincode, Members: f.configs, Ledger: f.ledgerCA.Config(),
 	}); err != nil {
 		return err
 	}
@@ -268,22 +155,13 @@ func (f *founding) ledger() error {
 	return l.Close(context.Background())
 }
 
-func (f *founding) configure() error {
-	for i, n := range f.plan.Nodes {
-		dir := f.out.Nodes[i].Dir
-		c := Config{
-			Node: n.ID, Msp: n.Msp, Channel: f.plan.Channel, Chaincode: f.plan.Chaincode, Genesis: "../../genesis.json",
-			GenesisDigest: f.digest, GenesisBlock: f.block, Identity: "identity", Listen: n.Listen, Admin: n.Admin, Lang: n.Lang,
-		}
-		if f.plan.Ledger == "" {
-			c.Ledger.Embedded = "../../ledger-service"
-		} else {
-			c.Ledger.Gateways, c.Ledger.TLSRoots = []string{f.plan.Ledger}, "ledger-ca.pem"
-			if err := writeNew(filepath.Join(dir, c.Ledger.TLSRoots), f.ledgerCA.Root(), 0o644); err != nil {
-				return err
-			}
-		}
-		if err := save(filepath.Join(dir, ConfigFile), &c); err != nil {
+func (f *founding) join() error {
+	n := Network{Channel: f.plan.Channel, Chaincode: f.plan.Chaincode, GenesisBlock: f.block, Ledger: LedgerConfig{Embedded: "../../ledger-service"}}
+	if f.plan.Ledger != "" {
+		n.Ledger = LedgerConfig{Gateways: []Gateway{{Address: f.plan.Ledger, TLSRoots: filepath.Join(f.out.LedgerConfig, "ca.crt")}}}
+	}
+	for _, made := range f.out.Nodes {
+		if err := Join(made.Dir, f.genesisFile(), f.digest, n); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -168,17 +167,17 @@ func (n *Node) connect() ([]grpc.ClientConnInterface, error) {
 		n.metrics.MustRegister(n.embedded)
 		return []grpc.ClientConnInterface{n.embedded}, nil
 	}
-	pem, err := os.ReadFile(n.path(n.cfg.Ledger.TLSRoots))
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate", n.cfg.Ledger.TLSRoots)
-	}
 	var conns []grpc.ClientConnInterface
-	for _, address := range n.cfg.Ledger.Gateways {
-		conn, err := ledger.Dial(address, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
+	for _, g := range n.cfg.Ledger.Gateways {
+		pem, err := os.ReadFile(n.path(g.TLSRoots))
+		if err != nil {
+			return nil, err
+		}
+		roots, err := certPool(pem)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", g.TLSRoots, err)
+		}
+		conn, err := ledger.Dial(g.Address, &tls.Config{RootCAs: roots, ServerName: g.ServerName, MinVersion: tls.VersionTLS12})
 		if err != nil {
 			return nil, err
 		}
@@ -188,16 +187,12 @@ func (n *Node) connect() ([]grpc.ClientConnInterface, error) {
 	return conns, nil
 }
 
-func blockPin(s string) (d model.Digest, err error) {
-	if s == "" {
-		return d, nil
+func certPool(pem []byte) (*x509.CertPool, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, errors.New("no certificate in it")
 	}
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != len(d) {
-		return d, errors.New("genesis_block: 64 hexadecimal digits are needed")
-	}
-	copy(d[:], b)
-	return d, nil
+	return roots, nil
 }
 
 func (n *Node) openWrite() error {

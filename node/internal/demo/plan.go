@@ -45,6 +45,10 @@ func Types(issuers map[model.AgencyID]model.Region) []model.LicenceType {
 	}
 }
 
+// Plan is the sample consortium's: organisations, agencies and licence types; where it runs is for the caller to
+// add.
+func Plan(lang string, now time.Time) app.Plan { return plan(0, "", "", lang, now) }
+
 // plan is the demo's: APIs listen at base…base+3, admin listeners 1000 above.
 func plan(base int, ledger, ledgerAdmin, lang string, now time.Time) app.Plan {
 	issuers := map[model.AgencyID]model.Region{"bj-scjg": "110000", "tj-scjg": "120000", "he-scjg": "130000"}
