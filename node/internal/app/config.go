@@ -31,7 +31,7 @@ type Config struct {
 	Identity      string       `yaml:"identity"`       // name of the certificate and key files, without extension
 	Listen        string       `yaml:"listen"`         // host:port of the API
 	Admin         string       `yaml:"admin"`          // host:port of /metrics and the detailed /readyz; loopback only
-	TLSCert       string       `yaml:"tls_cert"`       // PEM; needed when Listen is beyond loopback
+	TLSCert       string       `yaml:"tls_cert"`       // PEM; needed when Listen is beyond loopback; read again when renewed
 	TLSKey        string       `yaml:"tls_key"`
 	Lang          string       `yaml:"lang"` // zh or en: the language of the public page's first view
 	Ledger        LedgerConfig `yaml:"ledger"`

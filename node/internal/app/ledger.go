@@ -56,11 +56,11 @@ func OpenLedger(c *LedgerServer, log *slog.Logger) (*embedded.Ledger, error) {
 // ServeLedger runs an embedded ledger on TLS TCP until ctx ends. ready is told the address. A ledger that
 // could not write is opened anew once its disk has room.
 func ServeLedger(ctx context.Context, c *LedgerServer, log *slog.Logger, ready func(net.Addr)) error {
-	cert, err := tls.LoadX509KeyPair(c.path(c.TLSCert), c.path(c.TLSKey))
+	cert, err := newPair(c.path(c.TLSCert), c.path(c.TLSKey))
 	if err != nil {
 		return err
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	config := &tls.Config{GetCertificate: cert.get, MinVersion: tls.VersionTLS13}
 	for {
 		again, err := serveLedgerOnce(ctx, c, log, config, ready)
 		if err != nil || !again {

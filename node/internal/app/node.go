@@ -248,11 +248,17 @@ func (n *Node) serve(ctx context.Context) error {
 	}
 	server := n.api.NewServer()
 	adminServer := &http.Server{Handler: n.api.Admin(n.metrics), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute}
+	if n.cfg.TLSCert != "" {
+		cert, err := newPair(n.path(n.cfg.TLSCert), n.path(n.cfg.TLSKey))
+		if err != nil {
+			return errors.Join(fmt.Errorf("tls_cert: %w", err), api.Close(), admin.Close())
+		}
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get}
+	}
 	failed := make(chan error, 4)
 	go func() {
-		if n.cfg.TLSCert != "" {
-			server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-			failed <- server.ServeTLS(api, n.path(n.cfg.TLSCert), n.path(n.cfg.TLSKey))
+		if server.TLSConfig != nil {
+			failed <- server.ServeTLS(api, "", "")
 			return
 		}
 		failed <- server.Serve(api)
