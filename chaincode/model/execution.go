@@ -47,12 +47,19 @@ type StateWrite struct {
 }
 
 // Applied is an operation with what it did. Body is the decoded body.
+//
+// Msp and At say on whose word and when: of a call that is made now, the transaction's creator and
+// timestamp; of an imported one, those of the transaction that carried it first. Followers take a receipt's
+// organisation and ledger time from them, so that what is imported is neither the importer's nor late. Where
+// they are zero, the transaction's own count.
 type Applied struct {
 	Op     Operation
 	Raw    []byte // the operation's canonical bytes
 	Digest Digest
 	Body   any
 	Effect Effect
+	Msp    MSPID
+	At     Time
 }
 
 // Response is the payload of Apply's and Init's response: codes, never text.
