@@ -30,6 +30,7 @@ type Block struct {
 	DataHash     []byte
 	Txs          []Tx
 	Channel      *Channel // the configuration that the block holds; nil for a block of transactions
+	Next         *Channel // what the next block is to be checked against, where this one changes it; nil otherwise and in block 0
 }
 
 // Check verifies b as the successor of the block with header prev (nil for block 0) and decodes it. The error is an
@@ -168,18 +169,31 @@ func checkCodes(b *common.Block, filter []byte) error {
 	return nil
 }
 
+// Advance is the channel after a block that Check has passed before, such as one in the node's archive: what the next
+// block is to be checked against. No signature is verified again. It is c itself where the block changes nothing.
+func (c *Channel) Advance(b *common.Block) (*Channel, error) {
+	if _, err := Decode(b); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
 func (c *Channel) checkTx(out *Block, tx *Tx, raw []byte) error {
 	fail := func(code Code, cause error) error {
 		return &Error{Code: code, Block: out.Number, Tx: tx.Index, Cause: cause}
 	}
 	var env common.Envelope
 	if err := proto.Unmarshal(raw, &env); err != nil {
+		tx.Verdict = peer.TxValidationCode_INVALID_OTHER_REASON
 		if tx.Code == peer.TxValidationCode_VALID {
 			return fail(BadTx, err)
 		}
 		return nil
 	}
 	err := c.verifyTx(tx, &env)
+	if bad := (*TxError)(nil); errors.As(err, &bad) && !tx.Config {
+		tx.Verdict = bad.Validation
+	}
 	if tx.Code != peer.TxValidationCode_VALID {
 		return nil
 	}

@@ -20,6 +20,7 @@ import (
 type Tx struct {
 	Index      int                   // place in the block
 	Code       peer.TxValidationCode // what the block says of it; only VALID ones changed the state
+	Verdict    peer.TxValidationCode // what every check that needs no state says of it: VALID, or the code Fabric gives
 	Config     bool                  // a configuration transaction: only ID, Code and Time are set
 	ID         string                // transaction id, 64 hex digits
 	MSP        string                // the creator's organisation
