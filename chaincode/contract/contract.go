@@ -29,6 +29,9 @@ type Contract struct {
 	Decoded *Decoded
 	// Clock is read by the shim side alone; nil is time.Now.
 	Clock func() time.Time
+	// Trouble is told by the shim side why a call failed with an internal error, of which the answer holds
+	// the code alone; nil tells nobody. It is called from the calls' own goroutines.
+	Trouble func(error)
 }
 
 // Execute decides a call on a state. An error fails the call as a whole and means that nothing of it may

@@ -23,7 +23,11 @@ func (c *Contract) Init(shim.ChaincodeStubInterface) *peer.Response { return shi
 func (c *Contract) Invoke(stub shim.ChaincodeStubInterface) *peer.Response {
 	payload, err := c.invoke(stub)
 	if err != nil {
-		return shim.Error(string(model.AsError(err).Code))
+		e := model.AsError(err)
+		if e.Kind() == model.Internal && c.Trouble != nil {
+			c.Trouble(e)
+		}
+		return shim.Error(string(e.Code))
 	}
 	return shim.Success(payload)
 }
