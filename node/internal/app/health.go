@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -16,8 +17,26 @@ type health struct{ n *Node }
 // stale only after ten minutes.
 const quietFor = 15 * time.Second
 
-// Components lists follower, writing, where it runs here the embedded ledger, and the outbox where it set
-// operations aside.
+// gateways tells each gateway's state and height. One that rests is its own and the ledger's trouble, of which
+// the follower and the writes tell; one that gave what does not check is for the operator.
+func (h health) gateways() sdk.Component {
+	c := sdk.Component{Name: "gateways", Status: sdk.OK}
+	var lines []string
+	for _, s := range h.n.client.States() {
+		lines = append(lines, s.String())
+		switch s.Word {
+		case "refused":
+			c.Status, c.Code = sdk.Degraded, model.CodeLedgerUnavailable
+		case "doubted":
+			c.Status = sdk.Degraded
+		}
+	}
+	c.Detail = strings.Join(lines, "; ")
+	return c
+}
+
+// Components lists follower, writing, the gateways, where it runs here the embedded ledger, and the outbox
+// where it set operations aside.
 func (h health) Components() []sdk.Component {
 	n := h.n
 	follower := sdk.Component{Name: "follower", Status: sdk.OK}
@@ -45,7 +64,7 @@ func (h health) Components() []sdk.Component {
 	if n.outbox.Full() { // whatever else holds writes up: now none is accepted
 		writes.Status, writes.Code, writes.Detail = sdk.Degraded, model.CodeStorageFull, "the disk under the node's folder is nearly full: nothing is accepted"
 	}
-	out := []sdk.Component{follower, writes}
+	out := []sdk.Component{follower, writes, h.gateways()}
 	if n := n.outbox.Quarantined(); n > 0 {
 		out = append(out, sdk.Component{
 			Name: "outbox", Status: sdk.Degraded, Code: model.CodeInternal,

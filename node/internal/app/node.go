@@ -16,7 +16,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"google.golang.org/grpc"
 
 	"github.com/zhenglian/zhenglian/chaincode/contract"
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -131,11 +130,14 @@ func (n *Node) openLedger() error {
 	if err != nil {
 		return err
 	}
-	n.client, err = ledger.New(ledger.Config{Gateways: conns, Identity: identity, Channel: n.cfg.Channel, Chaincode: n.cfg.Chaincode})
+	n.client, err = ledger.New(ledger.Config{
+		Gateways: conns, Identity: identity, Channel: n.cfg.Channel, Chaincode: n.cfg.Chaincode, Logger: n.log.With("part", "gateways"),
+	})
 	if err != nil {
 		return err
 	}
 	n.opened(n.client.Close)
+	n.metrics.MustRegister(n.client.Collectors()...)
 	if n.contract, err = newContract(n.cfg.GenesisDigest); err != nil {
 		return err
 	}
@@ -154,7 +156,7 @@ func (n *Node) openLedger() error {
 	return nil
 }
 
-func (n *Node) connect() ([]grpc.ClientConnInterface, error) {
+func (n *Node) connect() ([]ledger.Gateway, error) {
 	if n.cfg.Ledger.Embedded != "" {
 		c, err := LoadLedger(n.path(n.cfg.Ledger.Embedded))
 		if err != nil {
@@ -165,9 +167,9 @@ func (n *Node) connect() ([]grpc.ClientConnInterface, error) {
 		}
 		n.opened(n.embedded.close)
 		n.metrics.MustRegister(n.embedded)
-		return []grpc.ClientConnInterface{n.embedded}, nil
+		return []ledger.Gateway{{Name: "embedded", Conn: n.embedded}}, nil
 	}
-	var conns []grpc.ClientConnInterface
+	var conns []ledger.Gateway
 	for _, g := range n.cfg.Ledger.Gateways {
 		pem, err := os.ReadFile(n.path(g.TLSRoots))
 		if err != nil {
@@ -182,7 +184,7 @@ func (n *Node) connect() ([]grpc.ClientConnInterface, error) {
 			return nil, err
 		}
 		n.opened(conn.Close)
-		conns = append(conns, conn)
+		conns = append(conns, ledger.Gateway{Name: g.Address, Conn: conn})
 	}
 	return conns, nil
 }

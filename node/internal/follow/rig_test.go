@@ -50,7 +50,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) client(t testing.TB, msp, name string, conn grpc.ClientConnInterface) *ledger.Client {
 	t.Helper()
-	c, err := ledger.New(ledger.Config{Gateways: []grpc.ClientConnInterface{conn}, Identity: w.Issue(t, msp, name), Channel: "jjj", Chaincode: chaincode})
+	c, err := ledger.New(ledger.Config{Gateways: []ledger.Gateway{{Name: "gateway", Conn: conn}}, Identity: w.Issue(t, msp, name), Channel: "jjj", Chaincode: chaincode})
 	if err != nil {
 		t.Fatal(err)
 	}

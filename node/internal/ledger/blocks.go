@@ -8,93 +8,130 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
+	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Blocks yields committed blocks in order from the given number and then waits for more, until ctx ends
+// Blocks yields committed blocks in order from the given number on and then waits for more, until ctx ends
 // or the stream breaks; then it yields one error (a *Error of StageBlocks) and stops. It does not connect
-// again by itself: the caller knows from where to go on. A gateway whose stream broke is passed over by
-// the next call. Nothing about a block has been checked.
+// again by itself: the caller knows from where to go on. Nothing about a block has been checked; Refuse is
+// for what does not check.
+//
+// The gateway is the one of the last call, unless it failed: one whose stream broke or that has not the block
+// is passed over by the next calls, while another can be had. So is one whose stream the caller ends by
+// cancelling ctx with a cause (context.CancelCauseFunc): that says that the gateway kept silent about blocks
+// which there are. Those that say they have the block come first.
 //
 // The stream is read as it is consumed, and gRPC's flow control bounds what waits.
 func (c *Client) Blocks(ctx context.Context, from uint64) iter.Seq2[*common.Block, error] {
 	return func(yield func(*common.Block, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		g := c.gateways[c.order()[0]]
-		failed := func(err error) {
-			g.rest(c.cfg.Rest)
-			yield(nil, blocksError(err))
-		}
-		request, err := c.seek(specified(from), specified(math.MaxUint64))
-		if err != nil {
-			failed(err)
+		g := c.forBlocks(from)
+		if g == nil {
+			yield(nil, blocksError(errRefused))
 			return
 		}
-		stream, err := g.deliver.Deliver(ctx)
-		if err != nil {
-			failed(err)
-			return
+		next, err := c.stream(ctx, g, from, yield)
+		if err == nil {
+			return // the caller has enough
 		}
-		if err := stream.Send(request); err != nil {
-			failed(err)
-			return
+		if cause := context.Cause(ctx); cause == nil || !errors.Is(cause, context.Canceled) {
+			c.broke(g, from, next, err, cause)
 		}
-		for {
-			r, err := stream.Recv()
-			switch {
-			case errors.Is(err, io.EOF):
-				failed(errEnded)
-				return
-			case err != nil:
-				failed(err)
-				return
-			case r.GetBlock() == nil:
-				failed(badStatus(r.GetStatus(), c.cfg.Identity.MspID()))
-				return
-			}
-			if !yield(r.GetBlock(), nil) {
-				return
-			}
+		yield(nil, blocksError(err))
+	}
+}
+
+// forBlocks chooses the gateway of a stream.
+func (c *Client) forBlocks(from uint64) *peerGateway {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	all := c.order(max(0, slices.Index(c.gateways, c.delivering)), func(g *peerGateway) time.Time { return g.blocks.until },
+		func(g *peerGateway) bool { return g.claim.counts(now, c.cfg.Claim) && g.claim.height > from })
+	if len(all) == 0 {
+		return nil
+	}
+	if c.delivering != all[0] && c.delivering != nil {
+		c.cfg.Logger.Info("blocks come from another gateway", "gateway", all[0].name, "from", from)
+	}
+	c.delivering = all[0]
+	return all[0]
+}
+
+// stream yields a gateway's blocks. It returns the number that follows the last one, and an error unless the
+// caller has enough.
+func (c *Client) stream(ctx context.Context, g *peerGateway, from uint64, yield func(*common.Block, error) bool) (next uint64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	next = from
+	request, err := c.seek(specified(from), specified(math.MaxUint64))
+	if err != nil {
+		return next, err
+	}
+	stream, err := g.deliver.Deliver(ctx)
+	if err != nil {
+		return next, err
+	}
+	if err := stream.Send(request); err != nil && !errors.Is(err, io.EOF) { // of an EOF Recv tells the cause
+		return next, err
+	}
+	for {
+		r, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return next, errEnded
+		case err != nil:
+			return next, err
+		case r.GetBlock() == nil:
+			return next, badStatus(r.GetStatus(), c.cfg.Identity.MspID())
+		}
+		next++
+		if next == from+1 {
+			c.delivered(g, from)
+		}
+		if !yield(r.GetBlock(), nil) {
+			return next, nil
 		}
 	}
 }
 
-// Height asks how many blocks the ledger has, which is one more than the newest block's number.
-func (c *Client) Height(ctx context.Context) (uint64, error) {
-	var height uint64
-	err := c.call(ctx, StageBlocks, c.cfg.EvaluateTimeout, func(ctx context.Context, g *peerGateway) error {
-		newest := &orderer.SeekPosition{Type: &orderer.SeekPosition_Newest{Newest: &orderer.SeekNewest{}}}
-		request, err := c.seek(newest, newest)
-		if err != nil {
-			return err
+// delivered notes that a gateway gave the block that was asked for.
+func (c *Client) delivered(g *peerGateway, from uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g.blocks.served()
+	if from >= g.claim.limit {
+		g.claim.doubted = false
+	}
+}
+
+// broke notes that a stream ended. A gateway that says it has the next block and did not give it is not
+// believed any more: at once where it kept silent or turned the request down, and at the third broken stream
+// in a row, because a peer that is just starting again breaks one or two.
+func (c *Client) broke(g *peerGateway, from, next uint64, err, silent error) {
+	if silent != nil {
+		err = silent
+	}
+	c.metrics.failed(g, StageBlocks)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if next > from {
+		g.blocks.served()
+	}
+	g.blocks.failed(time.Now(), c.cfg.Rest, c.cfg.MaxRest, err)
+	var status statusError
+	if g.claim.height > next && (silent != nil || errors.As(err, &status) || g.blocks.failures >= 3) {
+		if !g.claim.doubted {
+			c.cfg.Logger.Warn("a gateway does not deliver a block that it says it has; its height does not count until it does",
+				"gateway", g.name, "says", g.claim.height, "block", next, "cause", err)
 		}
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel() // ends the stream
-		stream, err := g.deliver.DeliverFiltered(ctx)
-		if err != nil {
-			return blocksError(err)
-		}
-		if err := stream.Send(request); err != nil {
-			return blocksError(err)
-		}
-		r, err := stream.Recv()
-		if err != nil {
-			return blocksError(err)
-		}
-		b, ok := r.GetType().(*peer.DeliverResponse_FilteredBlock)
-		if !ok {
-			return blocksError(badStatus(r.GetStatus(), c.cfg.Identity.MspID()))
-		}
-		height = b.FilteredBlock.GetNumber() + 1
-		return nil
-	})
-	return height, err
+		g.claim.doubted, g.claim.limit = true, next
+	}
 }
 
 func specified(n uint64) *orderer.SeekPosition {

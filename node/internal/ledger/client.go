@@ -11,13 +11,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/hyperledger/fabric-gateway/pkg/client"
 	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -30,17 +30,22 @@ type Identity interface {
 
 // Config is what a Client is made from. Zero limits take the default in the comment.
 type Config struct {
-	Gateways  []grpc.ClientConnInterface // at least one; the first that answers is used. Not closed by the Client
+	Gateways  []Gateway // at least one, each of another name; the first that serves is used
 	Identity  Identity
 	Channel   string
 	Chaincode string
+	Logger    *slog.Logger // nil: slog.Default
 
-	EndorseTimeout  time.Duration // one Endorse call: 30 s
+	EndorseTimeout  time.Duration // one Endorse call, and so what a gateway that hangs costs: 15 s
 	EvaluateTimeout time.Duration // one Evaluate call: 15 s
 	SubmitTimeout   time.Duration // one Submit call: 15 s
 	StatusTimeout   time.Duration // one CommitStatus call: 60 s
 	InFlight        int           // calls at a time per gateway, below Fabric's 500: 390
 	Rest            time.Duration // a gateway that failed is passed over this long: 2 s
+	MaxRest         time.Duration // doubled with each failure in a row up to: 30 s
+	HeightTimeout   time.Duration // one question for a gateway's height: 3 s
+	HeightGrace     time.Duration // after the first answer the others are waited for: 250 ms
+	Claim           time.Duration // a height counts after the gateway said it last: 30 s
 }
 
 func (c *Config) defaults() {
@@ -48,15 +53,21 @@ func (c *Config) defaults() {
 		v *time.Duration
 		d time.Duration
 	}{
-		{&c.EndorseTimeout, 30 * time.Second}, {&c.EvaluateTimeout, 15 * time.Second},
+		{&c.EndorseTimeout, 15 * time.Second}, {&c.EvaluateTimeout, 15 * time.Second},
 		{&c.SubmitTimeout, 15 * time.Second}, {&c.StatusTimeout, time.Minute}, {&c.Rest, 2 * time.Second},
+		{&c.MaxRest, 30 * time.Second}, {&c.HeightTimeout, 3 * time.Second}, {&c.HeightGrace, 250 * time.Millisecond},
+		{&c.Claim, 30 * time.Second},
 	} {
 		if *d.v <= 0 {
 			*d.v = d.d
 		}
 	}
+	c.MaxRest = max(c.MaxRest, c.Rest)
 	if c.InFlight <= 0 {
 		c.InFlight = 390
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
 	}
 }
 
@@ -65,7 +76,15 @@ type Client struct {
 	cfg      Config
 	creator  []byte // serialized identity, as it stands in transactions
 	gateways []*peerGateway
-	current  atomic.Int64 // index of the gateway in use
+	metrics  *metrics
+
+	ctx    context.Context // ends with Close
+	close  context.CancelFunc
+	asking sync.WaitGroup // questions for heights
+
+	mu         sync.Mutex
+	current    int          // guarded by mu; index of the gateway that calls begin with
+	delivering *peerGateway // guarded by mu; the gateway of the last call of Blocks, nil before the first
 }
 
 // New makes a client. It speaks to nobody yet.
@@ -79,20 +98,31 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, creator: creator}
-	for _, conn := range cfg.Gateways {
-		gw, err := client.Connect(cfg.Identity, client.WithSign(cfg.Identity.SignDigest), client.WithClientConnection(conn))
+	names := map[string]bool{}
+	for _, x := range cfg.Gateways {
+		if x.Name == "" || names[x.Name] {
+			return nil, fmt.Errorf("ledger: gateways need names of their own, %q is not one", x.Name)
+		}
+		names[x.Name] = true
+		gw, err := client.Connect(cfg.Identity, client.WithSign(cfg.Identity.SignDigest), client.WithClientConnection(x.Conn))
 		if err != nil {
 			return nil, fmt.Errorf("ledger: %w", err)
 		}
 		c.gateways = append(c.gateways, &peerGateway{
-			gateway: gw, deliver: peer.NewDeliverClient(conn), slots: make(chan struct{}, cfg.InFlight),
+			name: x.Name, gateway: gw, deliver: peer.NewDeliverClient(x.Conn), slots: make(chan struct{}, cfg.InFlight),
 		})
 	}
+	c.metrics = newMetrics(c)
+	c.ctx, c.close = context.WithCancel(context.Background())
 	return c, nil
 }
 
 // Close ends what the client started. The connections are their owner's.
 func (c *Client) Close() error {
+	c.mu.Lock() // so that nothing is begun after Wait
+	c.close()
+	c.mu.Unlock()
+	c.asking.Wait()
 	var all []error
 	for _, g := range c.gateways {
 		all = append(all, g.gateway.Close())
@@ -104,8 +134,9 @@ func (c *Client) Close() error {
 // node's own header and arguments. The proposal carries the present time. Nothing is ordered. result is
 // what the contract answered; envelope is for Submit, and is to be stored before.
 //
-// Errors are *Error: Refused with the contract's code; Conflict when endorsers disagree; Altered; else
-// NotOrdered. All are safe to propose again.
+// Errors are *Error: Refused with the contract's code; Conflict when endorsers disagree, mostly because one is
+// some blocks behind; Altered; else NotOrdered. All are safe to propose again. A gateway that altered the
+// transaction is refused, where it is not the only one, and the next is used.
 func (c *Client) Propose(ctx context.Context, function string, args [][]byte) (txID string, result, envelope []byte, err error) {
 	err = c.call(ctx, StageEndorse, c.cfg.EndorseTimeout, func(ctx context.Context, g *peerGateway) error {
 		p, err := g.contract(c.cfg).NewProposal(function, client.WithBytesArguments(args...))

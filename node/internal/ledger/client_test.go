@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -108,7 +109,11 @@ func (r *rig) client(t *testing.T, conns ...grpc.ClientConnInterface) *ledger.Cl
 	if len(conns) == 0 {
 		conns = []grpc.ClientConnInterface{r.conn}
 	}
-	c, err := ledger.New(ledger.Config{Gateways: conns, Identity: r.id, Channel: "jjj", Chaincode: "store", EndorseTimeout: 5 * time.Second})
+	var gateways []ledger.Gateway
+	for i, conn := range conns {
+		gateways = append(gateways, ledger.Gateway{Name: fmt.Sprintf("gateway-%d", i), Conn: conn})
+	}
+	c, err := ledger.New(ledger.Config{Gateways: gateways, Identity: r.id, Channel: "jjj", Chaincode: "store", EndorseTimeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +371,7 @@ func TestEveryCallHasADeadline(t *testing.T) {
 	r := newRig(t)
 	stuck := &twisted{ClientConnInterface: hang{}}
 	c, err := ledger.New(ledger.Config{
-		Gateways: []grpc.ClientConnInterface{stuck}, Identity: r.id, Channel: "jjj", Chaincode: "store",
+		Gateways: []ledger.Gateway{{Name: "stuck", Conn: stuck}}, Identity: r.id, Channel: "jjj", Chaincode: "store",
 		EndorseTimeout: 10 * time.Millisecond, SubmitTimeout: 10 * time.Millisecond, EvaluateTimeout: 10 * time.Millisecond,
 		StatusTimeout: 10 * time.Millisecond, InFlight: 1,
 	})

@@ -88,19 +88,42 @@ func altered(own *header, cause error) error {
 	return &Error{Stage: StageEndorse, Kind: Altered, TxID: own.txID, Cause: cause}
 }
 
-// unreachable are the codes that speak of the gateway, not of the transaction.
-func unreachable(c codes.Code) bool { return c == codes.Unavailable || c == codes.ResourceExhausted }
+// What Fabric's gateway service answers (2.4 to 3.x) beside its status codes; docs/design/0015 has the table.
+const (
+	saysMismatch    = "ProposalResponsePayloads do not match"
+	saysNoOrderers  = "no orderer nodes available" // none was even tried
+	saysTooMany     = "too many requests for"      // the peer's limit; under code Unknown up to 2.5
+	saysConcurrency = "exceeding concurrency limit"
+)
+
+// turnedAway reports whether the request was refused at the door, before anything was done about it.
+func turnedAway(st *status.Status) bool {
+	return st.Code() == codes.ResourceExhausted ||
+		strings.Contains(st.Message(), saysTooMany) && strings.Contains(st.Message(), saysConcurrency)
+}
+
+// notServing are the answers that speak of the gateway, of its view of the others, or of what it reached, and
+// not of the transaction.
+func notServing(st *status.Status) bool {
+	switch st.Code() {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.FailedPrecondition, codes.Unimplemented:
+		return true
+	}
+	return turnedAway(st)
+}
 
 func endorseError(txID string, err error) error {
-	e := &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: txID, Cause: err}
 	st := status.Convert(err)
-	e.busy = unreachable(st.Code())
+	e := &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: txID, Cause: withDetails(err, st)}
 	said, disagree := contractCode(st)
 	switch {
-	case disagree, strings.Contains(st.Message(), "ProposalResponsePayloads do not match"):
+	case disagree || mismatch(st):
 		e.Kind = Conflict
 	case said != "":
 		e.Kind, e.Code = Refused, said
+	default:
+		// Aborted without a word of the contract's: an endorser is away, or its chaincode is.
+		e.busy = notServing(st) || st.Code() == codes.Aborted
 	}
 	return e
 }
@@ -109,26 +132,72 @@ func submitError(txID string, err error) error {
 	if err == nil || status.Code(err) == codes.AlreadyExists {
 		return nil // an earlier attempt was ordered: only the node itself can make its transaction ids
 	}
-	e := &Error{Stage: StageSubmit, Kind: PerhapsOrdered, TxID: txID, Cause: err}
-	switch c := status.Code(err); c {
-	case codes.ResourceExhausted: // turned away at the door
-		e.Kind, e.busy = NotOrdered, true
-	case codes.Unavailable: // a broken connection looks the same before and after sending
-		e.busy = true
-	case codes.Aborted, codes.InvalidArgument, codes.FailedPrecondition, codes.PermissionDenied,
-		codes.Unauthenticated, codes.NotFound:
+	st := status.Convert(err)
+	e := &Error{Stage: StageSubmit, Kind: PerhapsOrdered, TxID: txID, Cause: withDetails(err, st), busy: notServing(st)}
+	switch c := st.Code(); {
+	case turnedAway(st), c == codes.FailedPrecondition, c == codes.Unimplemented:
+		e.Kind = NotOrdered // the gateway knows no orderers, or did not look
+	case c == codes.Unavailable && st.Message() == saysNoOrderers:
+		e.Kind = NotOrdered
+	case c == codes.Aborted, c == codes.InvalidArgument, c == codes.PermissionDenied, c == codes.Unauthenticated, c == codes.NotFound:
 		e.Kind = Refused
 	}
+	// All else may have reached an orderer: a connection looks the same that breaks before or after sending.
 	return e
 }
 
 func plainError(stage Stage, txID string, err error) error {
 	st := status.Convert(err)
-	e := &Error{Stage: stage, Kind: NotOrdered, TxID: txID, Cause: err, busy: unreachable(st.Code())}
+	e := &Error{Stage: stage, Kind: NotOrdered, TxID: txID, Cause: withDetails(err, st)}
 	if said, disagree := contractCode(st); said != "" && !disagree {
 		e.Kind, e.Code = Refused, said
+	} else {
+		e.busy = notServing(st) || stage == StageEvaluate && st.Code() == codes.Aborted
 	}
 	return e
+}
+
+// mismatch reports whether endorsers returned different results.
+func mismatch(st *status.Status) bool {
+	found := strings.Contains(st.Message(), saysMismatch)
+	for _, d := range st.Details() {
+		if d, ok := d.(*gateway.ErrorDetail); ok {
+			found = found || strings.Contains(d.GetMessage(), saysMismatch)
+		}
+	}
+	return found
+}
+
+// detailed is an error with what each endorser or orderer said, which the status only refers to.
+type detailed struct {
+	error
+	said []string
+}
+
+func (d *detailed) Error() string { return d.error.Error() + ": " + strings.Join(d.said, "; ") }
+
+func (d *detailed) Unwrap() error { return d.error }
+
+// Of a gateway's details so much is kept.
+const (
+	maxDetails = 8
+	maxDetail  = 300 // bytes
+)
+
+func withDetails(err error, st *status.Status) error {
+	var said []string
+	for _, d := range st.Details() {
+		d, ok := d.(*gateway.ErrorDetail)
+		if !ok || len(said) == maxDetails {
+			continue
+		}
+		line := fmt.Sprintf("%s (%s): %s", d.GetAddress(), d.GetMspId(), d.GetMessage())
+		said = append(said, strings.ToValidUTF8(line[:min(len(line), maxDetail)], ""))
+	}
+	if len(said) == 0 {
+		return err
+	}
+	return &detailed{err, said}
 }
 
 // contractCode finds what the contract answered in a gateway's error, "chaincode response 500, CODE" in
@@ -187,11 +256,22 @@ func blocksError(err error) error {
 	return &Error{Stage: StageBlocks, Kind: NotOrdered, Cause: err, busy: true}
 }
 
-// badStatus is an answer without a block. The commonest cause of the one is a certificate that another
-// authority than the organisation's issued, or that has expired; the gateway does not say so itself.
-func badStatus(code common.Status, msp string) error {
-	if code == common.Status_FORBIDDEN {
-		return fmt.Errorf("the gateway answered with status %d: the ledger does not accept this node's certificate as %s's", code, msp)
-	}
-	return fmt.Errorf("the gateway answered with status %d", code)
+// statusError is an answer without a block.
+type statusError struct {
+	code common.Status
+	msp  string
 }
+
+func (e statusError) Error() string {
+	switch e.code {
+	case common.Status_FORBIDDEN:
+		// The commonest cause is a certificate that another authority than the organisation's issued, or that
+		// has expired; the gateway does not say so itself.
+		return fmt.Sprintf("the gateway answered with status %d: the ledger does not accept this node's certificate as %s's", e.code, e.msp)
+	case common.Status_NOT_FOUND:
+		return fmt.Sprintf("the gateway answered with status %d: it is not on the channel, or has not the block because its peer was restored from a snapshot", e.code)
+	}
+	return fmt.Sprintf("the gateway answered with status %d (%s)", e.code, e.code)
+}
+
+func badStatus(code common.Status, msp string) error { return statusError{code, msp} }

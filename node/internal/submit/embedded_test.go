@@ -13,7 +13,6 @@ import (
 
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
-	"google.golang.org/grpc"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/ledger"
@@ -251,7 +250,7 @@ func (s *site) node(t testing.TB, dir string, r *reader, cfg submit.Config) *nod
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := ledger.New(ledger.Config{Gateways: []grpc.ClientConnInterface{conn}, Identity: s.id, Channel: "jjj", Chaincode: "zhenglian", Rest: time.Millisecond})
+	c, err := ledger.New(ledger.Config{Gateways: []ledger.Gateway{{Name: "gateway", Conn: conn}}, Identity: s.id, Channel: "jjj", Chaincode: "zhenglian", Rest: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
