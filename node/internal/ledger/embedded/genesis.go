@@ -105,7 +105,11 @@ func newMetadata() [][]byte {
 }
 
 func newOrganisation(c msp.Config) (*common.ConfigGroup, error) {
-	if _, err := msp.NewMember(c); err != nil {
+	m, err := msp.NewMember(c)
+	if err == nil {
+		err = m.CheckLists()
+	}
+	if err != nil {
 		return nil, err
 	}
 	g := newGroup("Admins")

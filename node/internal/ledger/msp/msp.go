@@ -1,21 +1,26 @@
-// Package msp is membership: who may speak for an organisation.
+// Package msp is membership: who may speak for an organisation, and as what.
 //
 // An organisation is known by its id (BeijingMSP) and by the certificates of its own authorities. Whoever presents
 // a certificate that chains to one of these roots speaks for the organisation; the certificate's subject common name
-// says which agency or node of it. The rules are those of Hyperledger Fabric, so that the same certificate is
-// accepted or refused by the embedded ledger, by a peer and by a node that checks blocks:
+// says which agency or node of it, and its organizational unit, where the organisation tells its people apart by it,
+// whether it is a client, a peer, an administrator or an orderer. The rules are those of Hyperledger Fabric, so that
+// the same certificate is accepted or refused by the embedded ledger, by a peer and by a node that checks blocks:
 //
 //   - a serialized identity is the protobuf msp.SerializedIdentity with a PEM certificate;
 //   - an authority's certificate is not an identity;
-//   - an ECDSA signature is ASN.1 over the SHA-256 digest and has a low S; an Ed25519 signature covers the message;
+//   - an ECDSA signature is ASN.1 over the digest and has a low S; an Ed25519 signature covers the message;
 //   - whether the chain is right does not depend on the clock. Expiry is asked for separately, because a block stays
 //     valid after the certificates in it have expired.
+//
+// Where Fabric is lenient this package is exactly as lenient: a reader that refused what every peer accepts could be
+// stopped by whoever sends such a thing. docs/design/0014-believing-a-fabric-block.md lists these places.
 //
 // CA is a small authority for development, the demo and tests; an organisation's real one is its own business, and
 // only its root certificate reaches a ledger.
 package msp
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -30,6 +35,7 @@ var (
 	ErrForeign   = errors.New("msp: certificate does not chain to the organisation's roots")
 	ErrExpired   = errors.New("msp: certificate is outside its validity period")
 	ErrRevoked   = errors.New("msp: certificate is revoked")
+	ErrRole      = errors.New("msp: certificate has not exactly one role of the organisation")
 	ErrSignature = errors.New("msp: signature is not valid")
 )
 
@@ -38,9 +44,26 @@ type Config struct {
 	ID            string   // organisation id, for example BeijingMSP
 	Roots         [][]byte // PEM certificates of its root authorities, at least one
 	Intermediates [][]byte // PEM certificates of intermediate authorities
-	Revoked       [][]byte // PEM or DER revocation lists signed by one of its authorities
+	Revoked       [][]byte // PEM or DER revocation lists
 	TLSRoots      [][]byte // PEM certificates of the authorities of its TLS certificates
+	Admins        [][]byte // PEM certificates of administrators that are listed by themselves
+	Units         []Unit   // organizational units of which every certificate must name one; none: any certificate
+	Roles         *Roles   // how certificates of clients, peers, administrators and orderers are told apart; nil: they are not
+	SHA3          bool     // signatures are over SHA3-256 instead of SHA-256
+	ChainHash     string   // by which units name their authorities: SHA256 (default), SHA384, SHA3_256, SHA3_384
+	NoEd25519     bool     // Ed25519 keys are refused, as by Fabric before version 3
 }
+
+// A Unit is an organizational unit of certificates, bound to the authority of the PEM certificate or, without one, to
+// any authority of the organisation.
+type Unit struct {
+	Name      string
+	Authority []byte
+}
+
+// Roles are the units by which an organisation tells its identities apart: Fabric's NodeOUs. A nil one is not used. A
+// certificate must name exactly one of them.
+type Roles struct{ Client, Peer, Admin, Orderer *Unit }
 
 // A Member is one organisation with its authorities parsed. It is immutable and safe for concurrent use.
 type Member struct {
@@ -48,7 +71,19 @@ type Member struct {
 	config        Config
 	roots         *x509.CertPool
 	intermediates *x509.CertPool
-	revoked       map[string]bool // issuer's raw subject ‖ serial number
+	authorities   []*x509.Certificate
+	inner         map[string]bool // authorities that certify another one, by DER: they certify no identities
+	lists         []*revocations
+	units         map[string][][]byte // name to chain identifiers; empty: no unit is asked for
+	apart         bool                // roles are told apart by unit
+	roles         map[Role]unit
+	admins        map[[32]byte]bool // certificates listed by themselves
+}
+
+// revocations is one revocation list.
+type revocations struct {
+	list    *x509.RevocationList
+	serials map[string]bool
 }
 
 // NewMember parses c.
@@ -59,14 +94,13 @@ func NewMember(c Config) (*Member, error) {
 	if len(c.Roots) == 0 {
 		return nil, fmt.Errorf("%w: %s has no root certificate", ErrMalformed, c.ID)
 	}
-	m := &Member{id: c.ID, config: c, roots: x509.NewCertPool(), intermediates: x509.NewCertPool(), revoked: map[string]bool{}}
-	var authorities []*x509.Certificate
+	m := &Member{id: c.ID, config: c, roots: x509.NewCertPool(), intermediates: x509.NewCertPool(), inner: map[string]bool{}}
 	for _, set := range []struct {
 		pems [][]byte
 		pool *x509.CertPool
 	}{{c.Roots, m.roots}, {c.Intermediates, m.intermediates}} {
 		for _, p := range set.pems {
-			cert, err := ParseCertificate(p)
+			cert, err := readCertificate(p)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.ID, err)
 			}
@@ -74,20 +108,32 @@ func NewMember(c Config) (*Member, error) {
 				return nil, fmt.Errorf("%w: %s lists %q as an authority, but the certificate is not one", ErrMalformed, c.ID, cert.Subject.CommonName)
 			}
 			set.pool.AddCert(cert)
-			authorities = append(authorities, cert)
+			m.authorities = append(m.authorities, cert)
+		}
+	}
+	for _, cert := range m.authorities[len(c.Roots):] {
+		chain, err := m.chain(cert)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: intermediate authority %q: %v", ErrMalformed, c.ID, cert.Subject.CommonName, err)
+		}
+		for _, above := range chain[1:] {
+			m.inner[string(above.Raw)] = true
 		}
 	}
 	for _, raw := range c.Revoked {
-		if err := m.revoke(raw, authorities); err != nil {
+		if err := m.revoke(raw); err != nil {
 			return nil, err
 		}
 	}
-	return m, nil
+	if err := m.setUnits(); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.ID, err)
+	}
+	return m, m.setAdmins()
 }
 
-// revoke adds the entries of one revocation list. A list that no authority of the organisation signed is refused:
-// passing over it in silence would let a revoked certificate through.
-func (m *Member) revoke(raw []byte, authorities []*x509.Certificate) error {
+// revoke remembers one revocation list. Whether an authority of the organisation signed it is asked when it would
+// revoke something, as Fabric does.
+func (m *Member) revoke(raw []byte) error {
 	if block, _ := pem.Decode(raw); block != nil {
 		raw = block.Bytes
 	}
@@ -95,15 +141,38 @@ func (m *Member) revoke(raw []byte, authorities []*x509.Certificate) error {
 	if err != nil {
 		return fmt.Errorf("%w: %s: revocation list: %v", ErrMalformed, m.id, err)
 	}
-	for _, a := range authorities {
-		if list.CheckSignatureFrom(a) == nil {
-			for _, e := range list.RevokedCertificateEntries {
-				m.revoked[string(a.RawSubject)+e.SerialNumber.String()] = true
-			}
-			return nil
+	r := &revocations{list, map[string]bool{}}
+	for _, e := range list.RevokedCertificateEntries {
+		r.serials[e.SerialNumber.String()] = true
+	}
+	m.lists = append(m.lists, r)
+	return nil
+}
+
+// CheckLists reports a revocation list that none of the authorities signed. Fabric passes over such a list in silence,
+// and so does Validate; whoever founds a ledger wants to know.
+func (m *Member) CheckLists() error {
+	for _, r := range m.lists {
+		signed := false
+		for _, a := range m.authorities {
+			signed = signed || r.list.CheckSignatureFrom(a) == nil
+		}
+		if !signed {
+			return fmt.Errorf("%w: %s: revocation list of %q is signed by none of its authorities", ErrMalformed, m.id, r.list.Issuer)
 		}
 	}
-	return fmt.Errorf("%w: %s: revocation list of %q is signed by none of its authorities", ErrMalformed, m.id, list.Issuer)
+	return nil
+}
+
+// revoked reports whether a list of the certificate's own authority names it.
+func (m *Member) revoked(cert, authority *x509.Certificate) bool {
+	for _, r := range m.lists {
+		if r.serials[cert.SerialNumber.String()] && bytes.Equal(r.list.AuthorityKeyId, authority.SubjectKeyId) &&
+			r.list.CheckSignatureFrom(authority) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // ID is the organisation's id.
@@ -115,27 +184,59 @@ func (m *Member) Config() Config { return m.config }
 // Validate reports whether cert may speak for the organisation. With a zero time the validity period is not looked
 // at; otherwise the certificate must be valid at that moment.
 func (m *Member) Validate(cert *x509.Certificate, at time.Time) error {
+	s := &Subject{MSP: m.id, Cert: cert}
+	if err := m.recognise(s); err != nil {
+		return err
+	}
+	if s.invalid != nil {
+		return s.invalid
+	}
+	return validAt(cert, at)
+}
+
+// recognise fills in what the organisation says of a certificate. The error is one that keeps Fabric from reading the
+// identity at all; s.invalid is one for which it is read and found not valid.
+func (m *Member) recognise(s *Subject) error {
+	cert := s.Cert
+	s.member, s.key = m, keyOf(m.id, cert)
 	if cert.IsCA {
 		return fmt.Errorf("%w: %q is the certificate of an authority", ErrForeign, cert.Subject.CommonName)
 	}
-	// The chain is judged at a moment when the certificate was valid, so that the answer never changes with the clock.
-	chains, err := cert.Verify(x509.VerifyOptions{
-		Roots:         m.roots,
-		Intermediates: m.intermediates,
-		CurrentTime:   cert.NotBefore.Add(time.Second),
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
+	chain, err := m.chain(cert)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %v", ErrForeign, m.id, err)
 	}
-	if len(m.revoked) > 0 {
-		for _, c := range chains[0] {
-			if m.revoked[string(c.RawIssuer)+c.SerialNumber.String()] {
-				return fmt.Errorf("%w: %s: %q", ErrRevoked, m.id, c.Subject.CommonName)
-			}
-		}
+	switch {
+	case m.config.NoEd25519 && cert.PublicKeyAlgorithm == x509.Ed25519:
+		s.invalid = fmt.Errorf("%w: %s: key type %s is not accepted", ErrForeign, m.id, cert.PublicKeyAlgorithm)
+	case m.inner[string(chain[1].Raw)]:
+		s.invalid = fmt.Errorf("%w: %s: the authority of %q certifies other authorities", ErrForeign, m.id, cert.Subject.CommonName)
+	case m.revoked(cert, chain[1]):
+		s.invalid = fmt.Errorf("%w: %s: %q", ErrRevoked, m.id, cert.Subject.CommonName)
+	default:
+		s.chain = m.chainID(chain[1:])
+		s.invalid = m.setRoles(s)
 	}
-	return validAt(cert, at)
+	if m.admins[fingerprint(cert)] {
+		s.roles |= Admin
+	}
+	return nil
+}
+
+// chain is the one way from the certificate to a root. It is judged at a moment when the certificate was valid, so
+// that the answer never changes with the clock.
+func (m *Member) chain(cert *x509.Certificate) ([]*x509.Certificate, error) {
+	chains, err := cert.Verify(x509.VerifyOptions{Roots: m.roots, Intermediates: m.intermediates, CurrentTime: cert.NotBefore.Add(time.Second)})
+	if err != nil {
+		return nil, err
+	}
+	if len(chains) != 1 || len(chains[0]) < 2 {
+		return nil, fmt.Errorf("not exactly one chain of at least two certificates")
+	}
+	if err := namesAllowed(chains[0]); err != nil {
+		return nil, err
+	}
+	return chains[0], nil
 }
 
 // validAt checks the validity period alone.
@@ -158,6 +259,20 @@ func ParseCertificate(p []byte) (*x509.Certificate, error) {
 	}
 	if next, _ := pem.Decode(rest); next != nil {
 		return nil, fmt.Errorf("%w: more than one PEM block", ErrMalformed)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	return cert, nil
+}
+
+// readCertificate reads the first PEM block as a certificate, whatever it is called and whatever follows it. So Fabric
+// reads identities and configurations.
+func readCertificate(p []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(p)
+	if block == nil {
+		return nil, fmt.Errorf("%w: not PEM", ErrMalformed)
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {

@@ -12,24 +12,37 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-const (
-	maxIdentityBytes = 16 << 10 // a serialized identity longer than this is refused unread
-	cachedSubjects   = 4096     // identities remembered by one roster
-)
+const cachedSubjects = 4096 // identities remembered by one roster
 
-// A Subject is a caller that a roster recognised: the certificate chains to the organisation's roots.
+// A Subject is a caller whose certificate chains to the organisation's roots.
 type Subject struct {
 	MSP  string            // organisation id
 	Name string            // the certificate's subject common name: the agency or node
 	Cert *x509.Certificate // the certificate itself
+
+	member  *Member // nil where Read made the subject
+	roles   Role
+	chain   []byte   // identifier of the chain above the certificate
+	key     [32]byte // the same for any two forms of one identity
+	invalid error    // why the organisation does not accept the certificate though it chains to its roots
 }
 
 // ValidAt reports whether the certificate's validity period covers the moment.
 func (s *Subject) ValidAt(at time.Time) error { return validAt(s.Cert, at) }
 
+// Invalid is nil for an identity that its organisation accepts. One that is revoked, or has no role where it needs
+// one, can still sign but meets no policy.
+func (s *Subject) Invalid() error { return s.invalid }
+
+// Has reports whether the subject has the role.
+func (s *Subject) Has(r Role) bool { return s.roles&r != 0 }
+
+// Same reports whether both are the same identity, in whatever form each was written.
+func (s *Subject) Same(other *Subject) bool { return s == other || s.key == other.key }
+
 // Verify checks sig by the subject's key over the message, which is given in parts that are read as one.
 func (s *Subject) Verify(sig []byte, message ...[]byte) error {
-	return verify(s.Cert.PublicKey, sig, message)
+	return verify(s.Cert.PublicKey, s.member != nil && s.member.config.SHA3, sig, message)
 }
 
 // A Roster is the members of a ledger. It recognises serialized identities and remembers those it has recognised,
@@ -66,11 +79,23 @@ func (r *Roster) IDs() []string {
 // Member is the member of that id, or nil.
 func (r *Roster) Member(id string) *Member { return r.members[id] }
 
-// Identify reads a serialized identity and checks its chain, not its validity period.
+// Identify reads a serialized identity and checks that its organisation accepts it, except for its validity period.
 func (r *Roster) Identify(serialized []byte) (*Subject, error) {
-	if len(serialized) > maxIdentityBytes {
-		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(serialized))
+	s, err := r.Resolve(serialized)
+	if err == nil {
+		err = s.invalid
 	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Resolve reads a serialized identity and checks that its certificate chains to the organisation's roots. Unlike
+// Identify it also gives one that is not accepted for another reason; see Subject.Invalid.
+func (r *Roster) Resolve(serialized []byte) (*Subject, error) {
+	// There is no limit to the length beyond that of what it stands in: Fabric has none, and passes over any text
+	// before and after the certificate.
 	key := sha256.Sum256(serialized)
 	r.mu.RLock()
 	s := r.known[key]
@@ -78,7 +103,7 @@ func (r *Roster) Identify(serialized []byte) (*Subject, error) {
 	if s != nil {
 		return s, nil
 	}
-	s, err := r.identify(serialized)
+	s, err := r.resolve(serialized)
 	if err != nil {
 		return nil, err
 	}
@@ -94,8 +119,8 @@ func (r *Roster) Identify(serialized []byte) (*Subject, error) {
 	return s, nil
 }
 
-func (r *Roster) identify(serialized []byte) (*Subject, error) {
-	s, err := Read(serialized)
+func (r *Roster) resolve(serialized []byte) (*Subject, error) {
+	s, err := read(serialized)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +128,7 @@ func (r *Roster) identify(serialized []byte) (*Subject, error) {
 	if m == nil {
 		return nil, fmt.Errorf("%w: %q", ErrUnknown, s.MSP)
 	}
-	if err := m.Validate(s.Cert, time.Time{}); err != nil {
+	if err := m.recognise(s); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -111,12 +136,14 @@ func (r *Roster) identify(serialized []byte) (*Subject, error) {
 
 // Read says whom a serialized identity claims to be, without checking it: for identities that were checked before
 // they were stored.
-func Read(serialized []byte) (*Subject, error) {
+func Read(serialized []byte) (*Subject, error) { return read(serialized) }
+
+func read(serialized []byte) (*Subject, error) {
 	var id mspproto.SerializedIdentity
 	if err := proto.Unmarshal(serialized, &id); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
 	}
-	cert, err := ParseCertificate(id.GetIdBytes())
+	cert, err := readCertificate(id.GetIdBytes())
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha3"
 	"encoding/asn1"
 	"fmt"
 	"math/big"
@@ -15,21 +16,16 @@ import (
 
 type ecdsaSignature struct{ R, S *big.Int }
 
-var (
-	halfP256 = new(big.Int).Rsh(elliptic.P256().Params().N, 1)
-	halfP384 = new(big.Int).Rsh(elliptic.P384().Params().N, 1)
-)
+// halves are half the orders of the curves that Fabric accepts.
+var halves = map[elliptic.Curve]*big.Int{
+	elliptic.P224(): new(big.Int).Rsh(elliptic.P224().Params().N, 1),
+	elliptic.P256(): new(big.Int).Rsh(elliptic.P256().Params().N, 1),
+	elliptic.P384(): new(big.Int).Rsh(elliptic.P384().Params().N, 1),
+	elliptic.P521(): new(big.Int).Rsh(elliptic.P521().Params().N, 1),
+}
 
 // halfOrder is half the order of the curves that Fabric accepts, nil for any other.
-func halfOrder(c elliptic.Curve) *big.Int {
-	switch c {
-	case elliptic.P256():
-		return halfP256
-	case elliptic.P384():
-		return halfP384
-	}
-	return nil
-}
+func halfOrder(c elliptic.Curve) *big.Int { return halves[c] }
 
 // digestOf is the SHA-256 digest of the concatenated parts; large messages are hashed where they lie.
 func digestOf(parts [][]byte) [sha256.Size]byte {
@@ -43,25 +39,38 @@ func digestOf(parts [][]byte) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// verify checks one signature over the concatenated parts by Fabric's rules.
-func verify(public crypto.PublicKey, sig []byte, parts [][]byte) error {
+// digest3Of is the SHA3-256 digest.
+func digest3Of(parts [][]byte) [sha256.Size]byte {
+	h := sha3.New256()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// verify checks one signature over the concatenated parts by Fabric's rules. third says that the digest is SHA3-256.
+func verify(public crypto.PublicKey, third bool, sig []byte, parts [][]byte) error {
 	switch k := public.(type) {
 	case *ecdsa.PublicKey:
 		half := halfOrder(k.Curve)
 		if half == nil {
 			return fmt.Errorf("%w: curve %s is not accepted", ErrSignature, k.Curve.Params().Name)
 		}
+		// Bytes after the pair are passed over, because Fabric does: a reader that minded them could be stopped by
+		// whoever appends one to a signature.
 		var s ecdsaSignature
-		if rest, err := asn1.Unmarshal(sig, &s); err != nil || len(rest) != 0 {
+		if _, err := asn1.Unmarshal(sig, &s); err != nil || s.R.Sign() <= 0 || s.S.Sign() <= 0 {
 			return fmt.Errorf("%w: not an ASN.1 pair", ErrSignature)
 		}
-		// (r, s) and (r, n−s) verify alike; only one of them is a signature here, so that nobody but its maker can
-		// write the same transaction in two ways.
+		// (r, s) and (r, n−s) verify alike; only one of them is a signature.
 		if s.S.Cmp(half) > 0 {
 			return fmt.Errorf("%w: S is not the low one", ErrSignature)
 		}
-		digest := digestOf(parts)
-		if !ecdsa.VerifyASN1(k, digest[:], sig) {
+		digest := digestOf
+		if third {
+			digest = digest3Of
+		}
+		if d := digest(parts); !ecdsa.Verify(k, d[:], s.R, s.S) {
 			return ErrSignature
 		}
 		return nil
