@@ -74,6 +74,7 @@ type Member struct {
 	authorities   []*x509.Certificate
 	inner         map[string]bool // authorities that certify another one, by DER: they certify no identities
 	lists         []*revocations
+	badList       error               // a revocation list that Fabric cannot use; every certificate is invalid then
 	units         map[string][][]byte // name to chain identifiers; empty: no unit is asked for
 	apart         bool                // roles are told apart by unit
 	roles         map[Role]unit
@@ -121,9 +122,7 @@ func NewMember(c Config) (*Member, error) {
 		}
 	}
 	for _, raw := range c.Revoked {
-		if err := m.revoke(raw); err != nil {
-			return nil, err
-		}
+		m.revoke(raw)
 	}
 	if err := m.setUnits(); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.ID, err)
@@ -132,25 +131,38 @@ func NewMember(c Config) (*Member, error) {
 }
 
 // revoke remembers one revocation list. Whether an authority of the organisation signed it is asked when it would
-// revoke something, as Fabric does.
-func (m *Member) revoke(raw []byte) error {
+// revoke something, as Fabric does. To Fabric a list that does not name its authority's key makes every certificate
+// of the organisation invalid; so it does here, and so does one that cannot be read.
+func (m *Member) revoke(raw []byte) {
 	if block, _ := pem.Decode(raw); block != nil {
 		raw = block.Bytes
 	}
 	list, err := x509.ParseRevocationList(raw)
+	if err == nil && !namesAuthority(list) {
+		err = errors.New("it does not name its authority's key")
+	}
 	if err != nil {
-		return fmt.Errorf("%w: %s: revocation list: %v", ErrMalformed, m.id, err)
+		m.badList = fmt.Errorf("%w: %s: revocation list: %v", ErrMalformed, m.id, err)
+		return
 	}
 	r := &revocations{list, map[string]bool{}}
 	for _, e := range list.RevokedCertificateEntries {
 		r.serials[e.SerialNumber.String()] = true
 	}
 	m.lists = append(m.lists, r)
-	return nil
 }
 
-// CheckLists reports a revocation list that none of the authorities signed. Fabric passes over such a list in silence,
-// and so does Validate; whoever founds a ledger wants to know.
+func namesAuthority(list *x509.RevocationList) bool {
+	for _, e := range list.Extensions {
+		if e.Id.Equal(oidAuthorityKey) {
+			return true
+		}
+	}
+	return false
+}
+
+// CheckLists reports a revocation list that does not do what its authors meant: one that cannot be used, and one that
+// none of the authorities signed. Validate follows Fabric in silence; whoever founds a ledger wants to know.
 func (m *Member) CheckLists() error {
 	for _, r := range m.lists {
 		signed := false
@@ -161,7 +173,7 @@ func (m *Member) CheckLists() error {
 			return fmt.Errorf("%w: %s: revocation list of %q is signed by none of its authorities", ErrMalformed, m.id, r.list.Issuer)
 		}
 	}
-	return nil
+	return m.badList
 }
 
 // revoked reports whether a list of the certificate's own authority names it.
@@ -211,6 +223,8 @@ func (m *Member) recognise(s *Subject) error {
 		s.invalid = fmt.Errorf("%w: %s: key type %s is not accepted", ErrForeign, m.id, cert.PublicKeyAlgorithm)
 	case m.inner[string(chain[1].Raw)]:
 		s.invalid = fmt.Errorf("%w: %s: the authority of %q certifies other authorities", ErrForeign, m.id, cert.Subject.CommonName)
+	case m.badList != nil:
+		s.invalid = m.badList
 	case m.revoked(cert, chain[1]):
 		s.invalid = fmt.Errorf("%w: %s: %q", ErrRevoked, m.id, cert.Subject.CommonName)
 	default:

@@ -225,18 +225,23 @@ func TestMemberRefused(t *testing.T) {
 	ca := testCA(t, "BeijingMSP")
 	leaf := issueTo(t, ca, "bj", Validity{})
 	for name, c := range map[string]Config{
-		"no id":      {Roots: [][]byte{ca.Root()}},
-		"no root":    {ID: "BeijingMSP"},
-		"leaf":       {ID: "BeijingMSP", Roots: [][]byte{leaf.Credentials()}},
-		"no PEM":     {ID: "BeijingMSP", Roots: [][]byte{[]byte("x")}},
-		"a bad list": {ID: "BeijingMSP", Roots: [][]byte{ca.Root()}, Revoked: [][]byte{[]byte("x")}},
+		"no id":               {Roots: [][]byte{ca.Root()}},
+		"no root":             {ID: "BeijingMSP"},
+		"leaf":                {ID: "BeijingMSP", Roots: [][]byte{leaf.Credentials()}},
+		"no PEM":              {ID: "BeijingMSP", Roots: [][]byte{[]byte("x")}},
+		"a bad administrator": {ID: "BeijingMSP", Roots: [][]byte{ca.Root()}, Admins: [][]byte{[]byte("x")}},
+		"a bad unit":          {ID: "BeijingMSP", Roots: [][]byte{ca.Root()}, Units: []Unit{{"x", leaf.Credentials()}}},
+		"a bad role":          {ID: "BeijingMSP", Roots: [][]byte{ca.Root()}, Roles: &Roles{Peer: &Unit{"peer", []byte("x")}}},
 	} {
 		if _, err := NewMember(c); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	m, err := NewMember(ca.Config())
-	if err != nil {
+	m, err := NewMember(Config{ID: "BeijingMSP", Roots: [][]byte{ca.Root()}, Revoked: [][]byte{[]byte("x")}})
+	if err != nil || !errors.Is(m.CheckLists(), ErrMalformed) || !errors.Is(m.Validate(leaf.Certificate(), time.Time{}), ErrMalformed) {
+		t.Errorf("a bad list: %v", err)
+	}
+	if m, err = NewMember(ca.Config()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := NewRoster(m, m); !errors.Is(err, ErrMalformed) {

@@ -223,8 +223,9 @@ func lowS(cert, signer *x509.Certificate) []byte {
 }
 
 var (
-	oidAltNames    = asn1.ObjectIdentifier{2, 5, 29, 17}
-	oidConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
+	oidAuthorityKey = asn1.ObjectIdentifier{2, 5, 29, 35}
+	oidAltNames     = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidConstraints  = asn1.ObjectIdentifier{2, 5, 29, 30}
 )
 
 // namesAllowed refuses a chain whose authority constrains names where the certificate has no alternative names and a
