@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -26,7 +25,6 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/intake"
 	"github.com/zhenglian/zhenglian/node/internal/keystore"
 	"github.com/zhenglian/zhenglian/node/internal/ledger"
-	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
 	"github.com/zhenglian/zhenglian/node/internal/outbox"
 	"github.com/zhenglian/zhenglian/node/internal/records"
 	"github.com/zhenglian/zhenglian/node/internal/submit"
@@ -52,6 +50,7 @@ type Node struct {
 	keys     *auth.Keys
 	api      *httpapi.API
 	metrics  *prometheus.Registry
+	expiry   prometheus.Gauge // of the ledger identity
 
 	closers []func() error // in the order of opening
 	genesis []byte
@@ -122,7 +121,7 @@ func (n *Node) openStores() error {
 
 // openLedger connects to the ledger, or opens it in this process.
 func (n *Node) openLedger() error {
-	identity, err := msp.LoadIdentity(string(n.cfg.Msp), filepath.Dir(n.path(n.cfg.Identity)), filepath.Base(n.cfg.Identity))
+	identity, err := n.identity()
 	if err != nil {
 		return err
 	}
@@ -130,6 +129,11 @@ func (n *Node) openLedger() error {
 	if err != nil {
 		return err
 	}
+	n.expiry = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "zhenglian_identity_expiry_timestamp_seconds", Help: "When the certificate of the node's ledger identity expires.",
+	})
+	n.expiry.Set(float64(identity.Certificate().NotAfter.Unix()))
+	n.metrics.MustRegister(n.expiry)
 	n.client, err = ledger.New(ledger.Config{
 		Gateways: conns, Identity: identity, Channel: n.cfg.Channel, Chaincode: n.cfg.Chaincode, Logger: n.log.With("part", "gateways"),
 	})
@@ -171,15 +175,11 @@ func (n *Node) connect() ([]ledger.Gateway, error) {
 	}
 	var conns []ledger.Gateway
 	for _, g := range n.cfg.Ledger.Gateways {
-		pem, err := os.ReadFile(n.path(g.TLSRoots))
-		if err != nil {
+		config := func() (*tls.Config, error) { return gatewayTLS(n.path(g.TLSRoots), g.ServerName) }
+		if _, err := config(); err != nil {
 			return nil, err
 		}
-		roots, err := certPool(pem)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", g.TLSRoots, err)
-		}
-		conn, err := ledger.Dial(g.Address, &tls.Config{RootCAs: roots, ServerName: g.ServerName, MinVersion: tls.VersionTLS12})
+		conn, err := ledger.Dial(g.Address, config)
 		if err != nil {
 			return nil, err
 		}
@@ -187,6 +187,18 @@ func (n *Node) connect() ([]ledger.Gateway, error) {
 		conns = append(conns, ledger.Gateway{Name: g.Address, Conn: conn})
 	}
 	return conns, nil
+}
+
+func gatewayTLS(roots, name string) (*tls.Config, error) {
+	pem, err := os.ReadFile(roots)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := certPool(pem)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", roots, err)
+	}
+	return &tls.Config{RootCAs: pool, ServerName: name, MinVersion: tls.VersionTLS12}, nil
 }
 
 func certPool(pem []byte) (*x509.CertPool, error) {
@@ -278,6 +290,7 @@ func (n *Node) serve(ctx context.Context) error {
 	n.submit.Start()
 	go n.refreshKeys(loops)
 	go n.found(loops)
+	go n.renew(loops)
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)

@@ -1,10 +1,15 @@
 package app
 
 import (
+	"context"
 	"crypto/tls"
+	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
 )
 
 // renewEvery is how often files that may be renewed are looked at.
@@ -59,4 +64,51 @@ func lastChange(paths ...string) (at time.Time) {
 		}
 	}
 	return at
+}
+
+// identity reads the node's ledger identity. The ledger knows the node by its certificate's common name.
+func (n *Node) identity() (*msp.Identity, error) {
+	path := n.path(n.cfg.Identity)
+	id, err := msp.LoadIdentity(string(n.cfg.Msp), filepath.Dir(path), filepath.Base(path))
+	if err != nil {
+		return nil, err
+	}
+	if name := id.Certificate().Subject.CommonName; name != string(n.cfg.Node) {
+		return nil, fmt.Errorf("%s.crt: the certificate's common name is %q, but this node is %q: the ledger would refuse all that it sends", path, name, n.cfg.Node)
+	}
+	return id, nil
+}
+
+// renew takes up the node's ledger identity when its files change, until ctx ends. Files that do not fit, as
+// while they are being replaced, leave the last one in use.
+func (n *Node) renew(ctx context.Context) {
+	path := n.path(n.cfg.Identity)
+	last := lastChange(path+".crt", path+".key")
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		at := lastChange(path+".crt", path+".key")
+		if at.Equal(last) {
+			continue
+		}
+		id, err := n.identity()
+		if err == nil && time.Now().After(id.Certificate().NotAfter) {
+			err = fmt.Errorf("%s.crt has expired", path)
+		}
+		if err == nil {
+			err = n.client.Renew(id)
+		}
+		if err != nil {
+			n.log.Warn("the changed ledger identity is not taken up; the last one stays in use", "error", err)
+			continue
+		}
+		last = at
+		n.log.Info("ledger identity renewed", "until", id.Certificate().NotAfter)
+		n.expiry.Set(float64(id.Certificate().NotAfter.Unix()))
+	}
 }

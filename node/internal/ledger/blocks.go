@@ -149,7 +149,8 @@ func (c *Client) seek(start, stop *orderer.SeekPosition) (*common.Envelope, erro
 	if err != nil {
 		return nil, err
 	}
-	creator, err := proto.Marshal(&common.SignatureHeader{Creator: c.creator, Nonce: nonce})
+	by := c.speaker.Load()
+	creator, err := proto.Marshal(&common.SignatureHeader{Creator: by.creator, Nonce: nonce})
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +165,7 @@ func (c *Client) seek(start, stop *orderer.SeekPosition) (*common.Envelope, erro
 		return nil, err
 	}
 	digest := sha256.Sum256(payload)
-	signature, err := c.cfg.Identity.SignDigest(digest[:])
+	signature, err := by.identity.SignDigest(digest[:])
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hyperledger/fabric-gateway/pkg/client"
@@ -74,7 +75,7 @@ func (c *Config) defaults() {
 // Client speaks to a ledger. It is safe for concurrent use.
 type Client struct {
 	cfg      Config
-	creator  []byte // serialized identity, as it stands in transactions
+	speaker  atomic.Pointer[speaker]
 	gateways []*peerGateway
 	metrics  *metrics
 
@@ -84,6 +85,7 @@ type Client struct {
 
 	mu         sync.Mutex
 	current    int          // guarded by mu; index of the gateway that calls begin with
+	spoke      []*speaker   // guarded by mu; all there were
 	delivering *peerGateway // guarded by mu; the gateway of the last call of Blocks, nil before the first
 }
 
@@ -93,26 +95,24 @@ func New(cfg Config) (*Client, error) {
 	if len(cfg.Gateways) == 0 || cfg.Identity == nil || cfg.Channel == "" || cfg.Chaincode == "" {
 		return nil, errors.New("ledger: gateways, identity, channel and chaincode are needed")
 	}
-	creator, err := serializeIdentity(cfg.Identity)
-	if err != nil {
-		return nil, err
-	}
-	c := &Client{cfg: cfg, creator: creator}
+	c := &Client{cfg: cfg}
 	names := map[string]bool{}
-	for _, x := range cfg.Gateways {
+	for i, x := range cfg.Gateways {
 		if x.Name == "" || names[x.Name] {
 			return nil, fmt.Errorf("ledger: gateways need names of their own, %q is not one", x.Name)
 		}
 		names[x.Name] = true
-		gw, err := client.Connect(cfg.Identity, client.WithSign(cfg.Identity.SignDigest), client.WithClientConnection(x.Conn))
-		if err != nil {
-			return nil, fmt.Errorf("ledger: %w", err)
-		}
 		c.gateways = append(c.gateways, &peerGateway{
-			name: x.Name, gateway: gw, deliver: peer.NewDeliverClient(x.Conn), slots: make(chan struct{}, cfg.InFlight),
+			name: x.Name, index: i, deliver: peer.NewDeliverClient(x.Conn), slots: make(chan struct{}, cfg.InFlight),
 		})
 	}
 	c.metrics = newMetrics(c)
+	s, err := newSpeaker(cfg.Identity, cfg.Gateways)
+	if err != nil {
+		return nil, err
+	}
+	c.spoke = []*speaker{s}
+	c.speaker.Store(s)
 	c.ctx, c.close = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -124,8 +124,10 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.asking.Wait()
 	var all []error
-	for _, g := range c.gateways {
-		all = append(all, g.gateway.Close())
+	for _, s := range c.spoke {
+		for _, g := range s.gateways {
+			all = append(all, g.Close())
+		}
 	}
 	return errors.Join(all...)
 }
@@ -139,7 +141,8 @@ func (c *Client) Close() error {
 // transaction is refused, where it is not the only one, and the next is used.
 func (c *Client) Propose(ctx context.Context, function string, args [][]byte) (txID string, result, envelope []byte, err error) {
 	err = c.call(ctx, StageEndorse, c.cfg.EndorseTimeout, func(ctx context.Context, g *peerGateway) error {
-		p, err := g.contract(c.cfg).NewProposal(function, client.WithBytesArguments(args...))
+		by := c.speaker.Load()
+		p, err := by.contract(g, c.cfg).NewProposal(function, client.WithBytesArguments(args...))
 		if err != nil {
 			return &Error{Stage: StageEndorse, Kind: NotOrdered, Cause: err}
 		}
@@ -152,7 +155,7 @@ func (c *Client) Propose(ctx context.Context, function string, args [][]byte) (t
 			return endorseError(p.TransactionID(), err)
 		}
 		txID, result = own.txID, tx.Result()
-		envelope, err = c.sign(tx, own)
+		envelope, err = by.sign(tx, own)
 		return err
 	})
 	if err != nil {
@@ -162,7 +165,7 @@ func (c *Client) Propose(ctx context.Context, function string, args [][]byte) (t
 }
 
 // sign checks an endorsed transaction against the proposal it should be of, and signs it.
-func (c *Client) sign(tx *client.Transaction, own *header) ([]byte, error) {
+func (s *speaker) sign(tx *client.Transaction, own *header) ([]byte, error) {
 	raw, err := tx.Bytes()
 	if err != nil {
 		return nil, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
@@ -177,7 +180,7 @@ func (c *Client) sign(tx *client.Transaction, own *header) ([]byte, error) {
 		return nil, altered(own, err)
 	}
 	digest := sha256.Sum256(payload)
-	signature, err := c.cfg.Identity.SignDigest(digest[:])
+	signature, err := s.identity.SignDigest(digest[:])
 	if err != nil {
 		return nil, &Error{Stage: StageEndorse, Kind: NotOrdered, TxID: own.txID, Cause: err}
 	}
@@ -192,7 +195,7 @@ func (c *Client) sign(tx *client.Transaction, own *header) ([]byte, error) {
 // gateway that cannot be reached is passed over for the next.
 func (c *Client) Submit(ctx context.Context, envelope []byte) error {
 	return c.call(ctx, StageSubmit, c.cfg.SubmitTimeout, func(ctx context.Context, g *peerGateway) error {
-		tx, err := g.gateway.NewTransaction(envelope)
+		tx, err := c.speaker.Load().gateways[g.index].NewTransaction(envelope)
 		if err != nil {
 			return &Error{Stage: StageSubmit, Kind: Refused, Cause: err}
 		}
@@ -205,7 +208,8 @@ func (c *Client) Submit(ctx context.Context, envelope []byte) error {
 // the node itself learns outcomes from blocks.
 func (c *Client) Status(ctx context.Context, txID string) (code peer.TxValidationCode, block uint64, err error) {
 	err = c.call(ctx, StageStatus, c.cfg.StatusTimeout, func(ctx context.Context, g *peerGateway) error {
-		request, err := proto.Marshal(&gateway.CommitStatusRequest{ChannelId: c.cfg.Channel, TransactionId: txID, Identity: c.creator})
+		by := c.speaker.Load()
+		request, err := proto.Marshal(&gateway.CommitStatusRequest{ChannelId: c.cfg.Channel, TransactionId: txID, Identity: by.creator})
 		if err != nil {
 			return err
 		}
@@ -213,7 +217,7 @@ func (c *Client) Status(ctx context.Context, txID string) (code peer.TxValidatio
 		if err != nil {
 			return err
 		}
-		commit, err := g.gateway.NewCommit(signed)
+		commit, err := by.gateways[g.index].NewCommit(signed)
 		if err != nil {
 			return err
 		}
@@ -232,7 +236,7 @@ func (c *Client) Evaluate(ctx context.Context, function string, args ...[]byte) 
 	var out []byte
 	err := c.call(ctx, StageEvaluate, c.cfg.EvaluateTimeout, func(ctx context.Context, g *peerGateway) error {
 		var err error
-		out, err = g.contract(c.cfg).EvaluateWithContext(ctx, function, client.WithBytesArguments(args...))
+		out, err = c.speaker.Load().contract(g, c.cfg).EvaluateWithContext(ctx, function, client.WithBytesArguments(args...))
 		if err != nil {
 			return plainError(StageEvaluate, "", err)
 		}

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -55,6 +56,7 @@ func (store) Invoke(s shim.ChaincodeStubInterface) *peer.Response {
 
 type rig struct {
 	l    *embedded.Ledger
+	ca   *msp.CA
 	id   *msp.Identity
 	conn *grpc.ClientConn
 	root []byte
@@ -75,7 +77,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{root: org.Root()}
+	r := &rig{root: org.Root(), ca: member}
 	if r.id, err = member.Issue("bj-node", msp.Validity{}); err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +424,9 @@ func TestDial(t *testing.T) {
 	go func() { served <- r.l.Serve(lis, r.tls) }()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(r.root)
-	conn, err := ledger.Dial(lis.Addr().String(), &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
+	conn, err := ledger.Dial(lis.Addr().String(), func() (*tls.Config, error) {
+		return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -437,5 +441,52 @@ func TestDial(t *testing.T) {
 	}
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+// A renewed certificate stands in what is proposed from then on; what was endorsed before stays good.
+func TestRenew(t *testing.T) {
+	r := newRig(t)
+	c := r.client(t)
+	ctx := deadline(t)
+	before, err := propose(ctx, c, "put", args("a", "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := r.ca.Issue("bj-node", msp.Validity{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Renew(next); err != nil {
+		t.Fatal(err)
+	}
+	after, err := propose(ctx, c, "put", args("b", "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []struct {
+		proposed
+		by *msp.Identity
+	}{{before, r.id}, {after, next}} {
+		if !bytes.Contains(p.Envelope, p.by.Credentials()) {
+			t.Errorf("%s is not of the certificate in use", p.TxID)
+		}
+		if err := c.Submit(ctx, p.Envelope); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, err := c.Status(ctx, p.TxID); err != nil || code != peer.TxValidationCode_VALID {
+			t.Errorf("%v: %v", code, err)
+		}
+	}
+	other, err := msp.NewCA("TianjinMSP", "ca.tianjin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := other.Issue("bj-node", msp.Validity{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Renew(stranger); err == nil {
+		t.Error("a certificate of another organisation was taken")
 	}
 }

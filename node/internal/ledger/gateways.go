@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hyperledger/fabric-gateway/pkg/client"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/grpc"
 )
@@ -22,7 +21,7 @@ type Gateway struct {
 // peerGateway is a gateway in use.
 type peerGateway struct {
 	name    string
-	gateway *client.Gateway
+	index   int // in Config.Gateways
 	deliver peer.DeliverClient
 	slots   chan struct{} // one token a call in flight; streams and questions for the height take none
 
@@ -56,10 +55,6 @@ func (r *rest) failed(now time.Time, first, most time.Duration, cause error) {
 func (r *rest) served() { *r = rest{} }
 
 func (r *rest) at(now time.Time) bool { return r.until.After(now) }
-
-func (g *peerGateway) contract(cfg Config) *client.Contract {
-	return g.gateway.GetNetwork(cfg.Channel).GetContract(cfg.Chaincode)
-}
 
 // order lists the gateways that may be used: from the one given on those that serve, better ones first, then
 // those that rest, the first to be back first. mu is held.
