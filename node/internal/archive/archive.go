@@ -56,7 +56,7 @@ type Archive struct {
 
 	mu       sync.RWMutex
 	segments []segment // guarded by mu
-	configs  []uint64  // guarded by mu; numbers of blocks with a configuration
+	marks    []uint64  // guarded by mu; numbers of the marked blocks, in order
 }
 
 type segment struct {
@@ -186,7 +186,7 @@ func (a *Archive) scan(first uint64, last bool) (end int64, bad, err error) {
 	var buf []byte
 	for end < info.Size() {
 		next := first + uint64(len(s.offsets))
-		number, config, size, err := readFrame(r, info.Size()-end, last, &buf)
+		number, mark, size, err := readFrame(r, info.Size()-end, last, &buf)
 		if err != nil && !errors.Is(err, errShort) && !errors.Is(err, errFrame) {
 			return 0, nil, err
 		}
@@ -202,8 +202,8 @@ func (a *Archive) scan(first uint64, last bool) (end int64, bad, err error) {
 			}
 			break
 		}
-		if config {
-			a.configs = append(a.configs, number)
+		if mark {
+			a.marks = append(a.marks, number)
 		}
 		s.offsets = append(s.offsets, end)
 		end += size
@@ -213,7 +213,7 @@ func (a *Archive) scan(first uint64, last bool) (end int64, bad, err error) {
 }
 
 // readFrame reads the next frame's header, and with whole set checks the rest too.
-func readFrame(r *bufio.Reader, left int64, whole bool, buf *[]byte) (number uint64, config bool, size int64, err error) {
+func readFrame(r *bufio.Reader, left int64, whole bool, buf *[]byte) (number uint64, mark bool, size int64, err error) {
 	header, err := r.Peek(frameHeader)
 	if errors.Is(err, io.EOF) {
 		return 0, false, 0, errShort
@@ -227,16 +227,16 @@ func readFrame(r *bufio.Reader, left int64, whole bool, buf *[]byte) (number uin
 		return 0, false, 0, errShort
 	}
 	if !whole {
-		number, config = binary.LittleEndian.Uint64(header[8:]), header[16] == flagConfig
+		number, mark = binary.LittleEndian.Uint64(header[8:]), header[16] == flagMark
 		_, err = r.Discard(int(size))
-		return number, config, size, err
+		return number, mark, size, err
 	}
 	*buf = slices.Grow((*buf)[:0], int(size))[:size]
 	if _, err := io.ReadFull(r, *buf); err != nil {
 		return 0, false, 0, err
 	}
 	x, _, err := decodeFrame(*buf)
-	return x.number, x.config, size, err
+	return x.number, x.mark, size, err
 }
 
 // torn tells an end that a crash tore from damage in the middle: nothing good may follow it. It looks for
@@ -278,23 +278,30 @@ func (a *Archive) height() uint64 {
 	return last.first + uint64(len(last.offsets))
 }
 
-// Config is the last block below a number that holds a channel configuration.
-func (a *Archive) Config(below uint64) (uint64, bool) {
+// Marked lists the marked blocks below a number, in order: those after which blocks are to be checked
+// otherwise than before. What an archive that somebody else made has marked is worth no more than its blocks.
+func (a *Archive) Marked(below uint64) []uint64 {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	for _, n := range slices.Backward(a.configs) {
-		if n < below {
-			return n, true
-		}
-	}
-	return 0, false
+	n, _ := slices.BinarySearch(a.marks, below)
+	return slices.Clone(a.marks[:n])
 }
 
-// Append adds the next block. Blocks that are here already may be given again and are passed over.
+// File names the file that a block stands in, or would stand in, for whoever has to replace it.
+func (a *Archive) File(number uint64) string {
+	path, _, err := a.find(number)
+	if err != nil {
+		return a.dir
+	}
+	return path
+}
+
+// Append adds the next block, marked or not. Blocks that are here already may be given again and are passed
+// over, with the mark that they have.
 //
 // The crash argument: a frame counts once it is whole in the file, which Open decides by its checksum. A
 // write that fails half-way is cut off at once, or, where even that fails, nothing more is appended.
-func (a *Archive) Append(number uint64, block []byte, config bool) error {
+func (a *Archive) Append(number uint64, block []byte, mark bool) error {
 	a.appending.Lock()
 	defer a.appending.Unlock()
 	if a.failed != nil {
@@ -314,7 +321,7 @@ func (a *Archive) Append(number uint64, block []byte, config bool) error {
 			return err
 		}
 	}
-	a.buffer, a.scratch = appendFrame(a.buffer[:0], a.scratch, number, config, block)
+	a.buffer, a.scratch = appendFrame(a.buffer[:0], a.scratch, number, mark, block)
 	if _, err := a.file.WriteAt(a.buffer, a.end); err != nil {
 		if cut := a.file.Truncate(a.end); cut != nil {
 			a.failed = errors.Join(err, cut)
@@ -325,8 +332,8 @@ func (a *Archive) Append(number uint64, block []byte, config bool) error {
 	defer a.mu.Unlock()
 	last := &a.segments[len(a.segments)-1]
 	last.offsets = append(last.offsets, a.end)
-	if config {
-		a.configs = append(a.configs, number)
+	if mark {
+		a.marks = append(a.marks, number)
 	}
 	a.end += int64(len(a.buffer))
 	return nil

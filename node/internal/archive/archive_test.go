@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -17,7 +18,7 @@ func block(n uint64) []byte {
 	return append(bytes.Repeat([]byte(fmt.Sprintf("block %d ", n)), 20), sum[:]...)
 }
 
-func config(n uint64) bool { return n == 0 || n == 7 }
+func marked(n uint64) bool { return n == 0 || n == 7 }
 
 func open(t testing.TB, dir string, o Options) *Archive {
 	t.Helper()
@@ -32,7 +33,7 @@ func open(t testing.TB, dir string, o Options) *Archive {
 func fill(t testing.TB, a *Archive, to uint64) {
 	t.Helper()
 	for n := a.Height(); n < to; n++ {
-		if err := a.Append(n, block(n), config(n)); err != nil {
+		if err := a.Append(n, block(n), marked(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -60,15 +61,17 @@ func check(t testing.TB, a *Archive, height uint64) {
 	if _, err := a.Block(height); !errors.Is(err, ErrAbsent) {
 		t.Errorf("block %d: %v", height, err)
 	}
-	if height > 7 {
-		if c, ok := a.Config(height); !ok || c != 7 {
-			t.Errorf("configuration %d %v", c, ok)
+	var want []uint64
+	for n := range height {
+		if marked(n) {
+			want = append(want, n)
 		}
 	}
-	if height > 0 {
-		if c, ok := a.Config(1); !ok || c != 0 {
-			t.Errorf("first configuration %d %v", c, ok)
-		}
+	if got := a.Marked(height); !slices.Equal(got, want) {
+		t.Errorf("marked are %v, want %v", got, want)
+	}
+	if got := a.Marked(7); height > 7 && !slices.Equal(got, []uint64{0}) {
+		t.Errorf("marked below 7 are %v", got)
 	}
 }
 
@@ -87,6 +90,9 @@ func TestArchive(t *testing.T) {
 	}
 	if err := a.Append(3, []byte("another"), false); err != nil {
 		t.Errorf("a block that is there: %v", err)
+	}
+	if file := a.File(3); filepath.Dir(file) != dir || a.File(99) != dir {
+		t.Errorf("block 3 stands in %s, block 99 in %s", file, a.File(99))
 	}
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
@@ -241,7 +247,7 @@ func TestRepair(t *testing.T) {
 // FuzzFrame: any bytes give a frame or an error, and a frame encodes to the bytes that it was read from.
 func FuzzFrame(f *testing.F) {
 	for _, n := range []uint64{0, 7, 1 << 40} {
-		b, _ := appendFrame(nil, nil, n, config(n), block(n))
+		b, _ := appendFrame(nil, nil, n, marked(n), block(n))
 		f.Add(b)
 		f.Add(b[:len(b)-1])
 		f.Add(append(b, b...))
@@ -257,9 +263,9 @@ func FuzzFrame(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, _ := appendFrame(nil, nil, x.number, x.config, raw)
+		again, _ := appendFrame(nil, nil, x.number, x.mark, raw)
 		y, _, err := decodeFrame(again)
-		if err != nil || y.number != x.number || y.config != x.config || size > int64(len(b)) {
+		if err != nil || y.number != x.number || y.mark != x.mark || size > int64(len(b)) {
 			t.Fatalf("block %d does not come back: %v", x.number, err)
 		}
 		if back, err := y.block(); err != nil || !bytes.Equal(back, raw) {
@@ -272,7 +278,7 @@ func FuzzFrame(f *testing.F) {
 func FuzzOpen(f *testing.F) {
 	var whole []byte
 	for n := range uint64(3) {
-		whole, _ = appendFrame(whole, nil, n, config(n), block(n))
+		whole, _ = appendFrame(whole, nil, n, marked(n), block(n))
 	}
 	f.Add(whole)
 	f.Add(whole[:len(whole)-5])

@@ -14,11 +14,11 @@ import (
 //	4 bytes  length of the compressed block, little endian
 //	4 bytes  CRC-32C over all that follows
 //	8 bytes  block number, little endian
-//	1 byte   flags: 1 = the block holds a channel configuration
+//	1 byte   flags: 1 = the block is marked
 //	…        the block, snappy-compressed
 const frameHeader = 4 + 4 + 8 + 1
 
-const flagConfig = 1
+const flagMark = 1
 
 // MaxBlock bounds a block in bytes, as it is and compressed.
 const MaxBlock = 128 << 20
@@ -32,20 +32,20 @@ var (
 
 type frame struct {
 	number uint64
-	config bool
+	mark   bool
 	packed []byte
 }
 
 // appendFrame writes a frame; scratch is reused for the compressed block.
-func appendFrame(b, scratch []byte, number uint64, config bool, block []byte) (frame, compressed []byte) {
+func appendFrame(b, scratch []byte, number uint64, mark bool, block []byte) (frame, compressed []byte) {
 	packed := snappy.Encode(scratch[:cap(scratch)], block)
 	at := len(b)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(packed)))
 	b = append(b, 0, 0, 0, 0)
 	b = binary.LittleEndian.AppendUint64(b, number)
 	var flags byte
-	if config {
-		flags = flagConfig
+	if mark {
+		flags = flagMark
 	}
 	b = append(append(b, flags), packed...)
 	binary.LittleEndian.PutUint32(b[at+4:], crc32.Checksum(b[at+8:], castagnoli))
@@ -74,10 +74,10 @@ func decodeFrame(b []byte) (frame, int64, error) {
 		return frame{}, 0, errShort
 	}
 	b = b[:size]
-	if crc32.Checksum(b[8:], castagnoli) != binary.LittleEndian.Uint32(b[4:]) || b[16] > flagConfig {
+	if crc32.Checksum(b[8:], castagnoli) != binary.LittleEndian.Uint32(b[4:]) || b[16] > flagMark {
 		return frame{}, 0, errFrame
 	}
-	return frame{binary.LittleEndian.Uint64(b[8:]), b[16] == flagConfig, b[frameHeader:]}, size, nil
+	return frame{binary.LittleEndian.Uint64(b[8:]), b[16] == flagMark, b[frameHeader:]}, size, nil
 }
 
 // block unpacks the frame's block.

@@ -24,6 +24,9 @@ const (
 	RefusedCall   Code = "tx.refused"         // the contract refuses what the block calls valid
 	OtherResponse Code = "tx.response"        // the contract answers otherwise
 	OtherWrites   Code = "tx.write_set_other" // the contract writes otherwise
+	FalseValidity Code = "tx.false_validity"  // the block calls valid what the ledger's rules make invalid
+	HiddenTx      Code = "tx.hidden"          // the block calls invalid what the ledger's rules make valid
+	WrongMark     Code = "chain.archive_mark" // the archive misstates after which blocks the channel changes
 )
 
 var texts = map[Code][2]string{
@@ -33,6 +36,9 @@ var texts = map[Code][2]string{
 	RefusedCall:   {"the contract's rules refuse a transaction that the ledger calls valid", "账本标为有效的交易被合约规则拒绝"},
 	OtherResponse: {"the contract answers the transaction otherwise than the ledger says", "合约对该交易的应答与账本记载不一致"},
 	OtherWrites:   {"the contract writes otherwise than the ledger says", "合约对该交易的写集与账本记载不一致"},
+	FalseValidity: {"the block calls a transaction valid that is not, by the versions of what it read", "区块把按读集版本应判为无效的交易标为有效"},
+	HiddenTx:      {"the block calls a transaction invalid that is valid, and so hides what it wrote", "区块把有效的交易标为无效，隐藏了其写入"},
+	WrongMark:     {"the archive misstates after which blocks the channel's configuration changes", "区块归档对通道配置变更位置的标注有误"},
 }
 
 // Finding is a fault of the ledger that stopped the follower. It holds no part of any operation.
@@ -44,6 +50,21 @@ type Finding struct {
 	Zh    string     `json:"zh"`
 	Time  model.Time `json:"time"` // when this node found it
 	cause error
+
+	given bool // the source gave it: another may give better
+}
+
+// Fault tells a source what it is refused for.
+func (f *Finding) Fault() (code, en, zh string, block uint64, tx int) {
+	return string(f.Code), f.En, f.Zh, f.Block, f.Tx
+}
+
+// inArchive says which file holds what does not check: no gateway is to blame, and an operator can replace it.
+func (f *Finding) inArchive(file string) *Finding {
+	f.En += "; it stands in the archive's file " + file + ": stop the node, put that file from another member's archive in its place, or remove it and " +
+		"all later ones so that the ledger gives the blocks again, remove the records and finding.json, and start"
+	f.Zh += "；该区块位于归档文件 " + file + "：请停止节点，用其他成员的同名归档文件替换（或删除该文件及其后的归档文件，由账本重新提供），删除 records 与 finding.json 后重新启动"
+	return f
 }
 
 func (f *Finding) Error() string { return "follow: " + string(f.Code) + ": " + f.En }

@@ -13,6 +13,7 @@ package follow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"sync/atomic"
@@ -25,14 +26,20 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
-// Source is where blocks come from. Nothing that it says is believed.
+// Source is where blocks come from: one peer or several. Nothing that it says is believed.
 type Source interface {
 	// Blocks yields blocks in order from a number on and waits for more, until ctx ends or the source
-	// fails; then it yields one error and stops. The follower asks again from where it stands.
+	// fails; then it yields one error and stops. The follower asks again from where it stands. A ctx that was
+	// cancelled with a cause other than context.Canceled says that the source kept silent about blocks which
+	// there are: the next call should be served by another peer.
 	Blocks(ctx context.Context, from uint64) iter.Seq2[*common.Block, error]
 	// Height is how many blocks the ledger has now. It must not be answered from memory: the follower
-	// takes it as proof that the source knows the ledger's head.
+	// takes it as proof that the source knows the ledger's head. It may be less than before, where a peer had
+	// claimed blocks that it then could not give.
 	Height(ctx context.Context) (uint64, error)
+	// Refuse says that what Blocks gave last does not check: the peer that gave it is not to be used again by
+	// this process. It reports whether another is left.
+	Refuse(cause error) bool
 }
 
 // Executor decides calls as endorsers do. Execute is a pure function of state and call; an error means
@@ -41,30 +48,37 @@ type Executor interface {
 	Execute(state model.StateReader, call model.Call) (*model.Execution, error)
 }
 
-// Archive keeps blocks as they came. Append passes over a block that is there already; an append may be
-// lost by a power cut, and the follower fetches the block again. Config is the last block below a number
-// that was appended as holding a configuration. Block is of a number below Height.
+// Archive keeps blocks as they came. Append passes over a block that is there already, and fails where it is
+// marked otherwise; an append may be lost by a power cut, and the follower fetches the block again. Marked
+// lists the marked blocks below a number, in order. Block is of a number below Height; File names the file
+// that holds it.
 type Archive interface {
-	Append(number uint64, block []byte, config bool) error
+	Append(number uint64, block []byte, mark bool) error
 	Block(number uint64) ([]byte, error)
-	Config(below uint64) (number uint64, ok bool)
+	Marked(below uint64) []uint64
+	File(number uint64) string
 	Height() uint64
 }
 
 // Mirror is what the records know, blocks that were given but not yet committed included: the contract's
-// state (nil for an absent key), a record's latest leaf, and how far they have come. Hash is that of the
-// last block's header.
+// state (nil for an absent key), by which transaction a key was written last (namespace "": the contract's
+// own), the first block that holds a transaction of an id and whether it is valid there, a record's latest
+// leaf, and how far they have come. Hash is that of the last block's header.
 type Mirror interface {
 	Get(key string) ([]byte, error)
+	Version(namespace, key string) (block, tx uint64, ok bool, err error)
+	Known(txID string) (block uint64, valid, ok bool, err error)
 	Last(kind model.Kind, id model.RecordID) (leaf model.Digest, position uint64, ok bool, err error)
 	Cursor() (height uint64, hash model.Digest, position uint64, at model.Time)
 }
 
-// Sink takes verified blocks, each followed by its leaves. Nothing is to be seen by readers before
-// Commit, which applies all or nothing; Reset forgets what was not committed. After an error the follower
-// calls Reset and begins again from Cursor.
+// Sink takes verified blocks: the block with the ids of its valid and its other transactions, what the valid
+// ones wrote, and the leaves. Of other namespaces than the contract's own ("") only the versions matter, and an empty value takes
+// a key away. Nothing is to be seen by readers before Commit, which applies all or nothing; Reset forgets what
+// was not committed. After an error the follower calls Reset and begins again from Cursor.
 type Sink interface {
-	Block(number uint64, hash model.Digest, at model.Time, writes []model.StateWrite) error
+	Block(number uint64, hash model.Digest, at model.Time, valid, invalid []string) error
+	Write(namespace, key string, value []byte, tx uint64) error
 	Leaf(a *model.Applied, leaf *model.Leaf, r *model.Receipt, msp model.MSPID) error
 	Commit() error
 	Reset()
@@ -116,6 +130,7 @@ type Config struct {
 
 	Poll    time.Duration // between questions for the ledger's height: 1 s
 	Backoff time.Duration // the longest pause before a failed source is asked again: 10 s
+	Silence time.Duration // a source that gives none of the blocks that there are is left after: 4 s
 }
 
 func (c *Config) defaults() {
@@ -130,6 +145,9 @@ func (c *Config) defaults() {
 	}
 	if c.Backoff <= 0 {
 		c.Backoff = 10 * time.Second
+	}
+	if c.Silence <= 0 {
+		c.Silence = 4 * time.Second
 	}
 }
 
@@ -186,7 +204,8 @@ func (f *Follower) Age() time.Duration { return f.head.age(f.cfg.Clock()) }
 func (f *Follower) Behind() bool { return f.head.behind() }
 
 // Run follows until ctx ends or there is a finding, which it returns. It survives failures of the source,
-// the archive and the records, and tries again.
+// the archive and the records, and tries again. A finding about what the source gave ends it only when the
+// source has nobody else to give it.
 func (f *Follower) Run(ctx context.Context) error {
 	if found := f.Finding(); found != nil {
 		return found
@@ -210,7 +229,12 @@ func (f *Follower) Run(ctx context.Context) error {
 		}
 		var found *Finding
 		if errors.As(err, &found) {
-			return f.stop(found)
+			if !found.given || !f.cfg.Source.Refuse(found) {
+				return f.stop(found)
+			}
+			f.metrics.refusals.Inc()
+			err = fmt.Errorf("%w: %w", errRefused, err)
+			pause.reset()
 		}
 		f.trouble.Store(&err)
 		f.metrics.failures.Inc()
@@ -235,6 +259,12 @@ func (f *Follower) stop(found *Finding) error {
 	return found
 }
 
+var (
+	errEnded   = errors.New("the stream of blocks ended")
+	errSilent  = errors.New("the source keeps silent about blocks that there are")
+	errRefused = errors.New("what the source gave does not check; going on with another")
+)
+
 // follow applies what the archive holds beyond the records, and then what the source sends.
 func (f *Follower) follow(ctx context.Context) error {
 	r, err := newRun(&f.cfg)
@@ -242,15 +272,7 @@ func (f *Follower) follow(ctx context.Context) error {
 		return err
 	}
 	for r.next < f.cfg.Archive.Height() {
-		raw, err := f.cfg.Archive.Block(r.next)
-		if err != nil {
-			return err
-		}
-		b, err := decodeBlock(raw, r.next)
-		if err != nil {
-			return err
-		}
-		if err := r.take(b, raw); err != nil {
+		if err := r.takeArchived(); err != nil {
 			return errors.Join(err, f.commit(r))
 		}
 		if r.full() {
@@ -265,9 +287,17 @@ func (f *Follower) follow(ctx context.Context) error {
 	if err := f.commit(r); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	return f.drain(r, readBlocks(ctx, f.cfg.Source, r.next))
+	ctx, cancel := context.WithCancelCause(ctx)
+	blocks := readBlocks(ctx, f.cfg.Source, r.next)
+	err = f.drain(r, blocks)
+	if errors.Is(err, errSilent) {
+		f.metrics.silences.Inc()
+		cancel(errSilent)
+	}
+	cancel(context.Canceled)
+	for range blocks { // until the source has ended: what it is told next is about this stream
+	}
+	return err
 }
 
 // arrival is a block or the error that ended the stream.
@@ -300,18 +330,18 @@ func readBlocks(ctx context.Context, s Source, from uint64) <-chan arrival {
 	return out
 }
 
-var errEnded = errors.New("the stream of blocks ended")
-
-// drain takes blocks until the stream ends. It commits when no further block is waiting.
+// drain takes blocks until the stream ends or keeps silent. It commits when no further block is waiting.
 func (f *Follower) drain(r *run, blocks <-chan arrival) error {
+	w := waiting{limit: f.cfg.Silence, missing: func() uint64 { return f.head.missing(r.next) }}
 	for {
-		a, more := <-blocks
-		for waiting := true; waiting; {
-			if !more {
-				a.err = errEnded
-			}
+		a := w.receive(blocks)
+		for more := true; more; {
 			if a.err == nil {
 				a.err = r.take(a.block, a.raw)
+				var found *Finding
+				if errors.As(a.err, &found) {
+					found.given = true
+				}
 			}
 			if a.err != nil {
 				return errors.Join(a.err, f.commit(r))
@@ -321,8 +351,11 @@ func (f *Follower) drain(r *run, blocks <-chan arrival) error {
 			}
 			select {
 			case a, more = <-blocks:
+				if !more {
+					a, more = arrival{err: errEnded}, true
+				}
 			default:
-				waiting = false
+				more = false
 			}
 		}
 		if err := f.commit(r); err != nil {

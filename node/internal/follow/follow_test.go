@@ -206,6 +206,8 @@ func TestNoEffect(t *testing.T) {
 // away is a ledger that cannot be reached.
 type away struct{}
 
+func (away) Refuse(error) bool { return false }
+
 func (away) Height(context.Context) (uint64, error) { return 0, errors.New("away") }
 
 func (away) Blocks(context.Context, uint64) iter.Seq2[*common.Block, error] {

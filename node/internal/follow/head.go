@@ -13,7 +13,7 @@ import (
 type head struct {
 	mu        sync.Mutex
 	height    uint64    // blocks applied
-	heard     uint64    // the most blocks that the source ever said the ledger has
+	heard     uint64    // the blocks that the source last said the ledger has
 	confirmed time.Time // zero before the first
 	asked     time.Time // when the height below was asked for; zero where none is open
 	wanted    uint64
@@ -28,19 +28,18 @@ func (h *head) applied(height uint64) {
 }
 
 // answered notes the ledger's height as asked for at an instant. A source that has fewer blocks than were
-// applied is itself behind and proves nothing.
+// applied is itself behind and proves nothing. The last answer counts, not the largest: the source takes back
+// a height that somebody claimed and could not deliver.
 func (h *head) answered(asked time.Time, height uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.heard = max(h.heard, height)
+	h.heard = height
 	if height < h.height || height == 0 {
 		return
 	}
-	// An older question that is still open stays: newer ones would put it off for ever under load.
-	if h.asked.IsZero() {
-		h.asked, h.wanted = asked, height
-	}
-	if height == h.height {
+	// An older question that is still open stays: newer ones would put it off for ever under load. One that was
+	// answered with more blocks than there are would stay open for ever.
+	if h.asked.IsZero() || height < h.wanted || height == h.height {
 		h.asked, h.wanted = asked, height
 	}
 	h.settle()
@@ -76,6 +75,13 @@ func (h *head) behind() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.height < h.heard
+}
+
+// missing is how many blocks the ledger is said to have from a number on.
+func (h *head) missing(next uint64) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(h.heard, next) - next
 }
 
 func (h *head) age(now time.Time) time.Duration {

@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -25,7 +26,10 @@ func (s stateOnly) Cursor() (uint64, model.Digest, uint64, model.Time) {
 	return 1, model.Digest{}, 5, s.at
 }
 
-func (stateOnly) Block(uint64, model.Digest, model.Time, []model.StateWrite) error    { return nil }
+func (stateOnly) Version(string, string) (uint64, uint64, bool, error)                { return 0, 0, false, nil }
+func (stateOnly) Known(string) (uint64, bool, bool, error)                            { return 0, false, false, nil }
+func (stateOnly) Block(uint64, model.Digest, model.Time, []string, []string) error    { return nil }
+func (stateOnly) Write(string, string, []byte, uint64) error                          { return nil }
 func (stateOnly) Leaf(*model.Applied, *model.Leaf, *model.Receipt, model.MSPID) error { return nil }
 func (stateOnly) Gap() (uint64, bool, error)                                          { return 0, false, nil }
 func (stateOnly) Restore(uint64, string, [][]byte) error                              { return nil }
@@ -46,14 +50,14 @@ func TestLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.State = before // both transactions were endorsed on one state; they touch different pages
-		f := fabblock.Tx{Index: index, MSP: "BeijingMSP", CommonName: "beijing", Time: at, Chaincode: "zhenglian",
+		f := fabblock.Tx{Index: index, ID: fmt.Sprint(serial), MSP: "BeijingMSP", CommonName: "beijing", Time: at, Chaincode: "zhenglian",
 			Args: [][]byte{[]byte(model.FunctionApply), op.Encode()}, Response: &peer.Response{Status: 200, Payload: x.Response}}
 		for _, w := range x.Writes {
 			f.Writes = append(f.Writes, fabblock.Write{Namespace: "zhenglian", Key: w.Key, Value: w.Value})
 		}
 		return f
 	}
-	invalid := fabblock.Tx{Index: 2, Code: peer.TxValidationCode_MVCC_READ_CONFLICT, Chaincode: "zhenglian", Time: start.Add(9 * time.Hour)}
+	invalid := fabblock.Tx{Index: 2, Code: peer.TxValidationCode_MVCC_READ_CONFLICT, Verdict: peer.TxValidationCode_BAD_RWSET, Chaincode: "zhenglian", Time: start.Add(9 * time.Hour)}
 	foreign := fabblock.Tx{Index: 3, Chaincode: "another", Time: start.Add(9 * time.Hour)}
 	for _, tt := range []struct {
 		name   string
@@ -73,7 +77,7 @@ func TestLate(t *testing.T) {
 				Chaincode: "zhenglian", Contract: l.Contract,
 				Records: stateOnly{l.State, model.TimeOf(tt.ledger)},
 			}}
-			v, err := r.verify(&fabblock.Block{Number: 1, Txs: txs})
+			v, err := r.verify(&fabblock.Block{Number: 1, Txs: txs}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

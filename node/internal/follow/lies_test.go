@@ -92,7 +92,7 @@ func TestForgedBlock(t *testing.T) {
 			filter := common.BlockMetadataIndex_TRANSACTIONS_FILTER
 			b.Metadata.Metadata[filter] = append(b.Metadata.Metadata[filter], 0)
 			reseal(b, nil)
-		}), follow.OtherResponse},
+		}), follow.FalseValidity},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

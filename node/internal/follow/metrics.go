@@ -15,6 +15,8 @@ type metrics struct {
 	blocks   prometheus.Counter
 	leaves   prometheus.Counter
 	failures prometheus.Counter
+	silences prometheus.Counter
+	refusals prometheus.Counter
 }
 
 func newMetrics(f *Follower) *metrics {
@@ -31,6 +33,10 @@ func newMetrics(f *Follower) *metrics {
 			Name: "zhenglian_follow_leaves_total", Help: "Operations verified and applied since the start."}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "zhenglian_follow_failures_total", Help: "Times that following failed and was tried again."}),
+		silences: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "zhenglian_follow_silences_total", Help: "Times that a source kept silent about blocks that there are and was left for another."}),
+		refusals: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "zhenglian_follow_refusals_total", Help: "Times that what a source gave did not check and it was left for another for good."}),
 	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "zhenglian_follow_age_seconds", Help: "Time since this node last knew that it was at the ledger's head; +Inf before the first time.",
@@ -48,7 +54,7 @@ func newMetrics(f *Follower) *metrics {
 		}
 		return 0
 	})
-	m.all = []prometheus.Collector{m.height, m.position, m.source, m.blocks, m.leaves, m.failures, age, finding}
+	m.all = []prometheus.Collector{m.height, m.position, m.source, m.blocks, m.leaves, m.failures, m.silences, m.refusals, age, finding}
 	return m
 }
 

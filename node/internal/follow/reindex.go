@@ -27,15 +27,7 @@ func Reindex(ctx context.Context, cfg Config, progress func(done, total uint64))
 		return ctx.Err()
 	}
 	for r.next < total {
-		raw, err := cfg.Archive.Block(r.next)
-		if err != nil {
-			return err
-		}
-		b, err := decodeBlock(raw, r.next)
-		if err != nil {
-			return err
-		}
-		if err := r.take(b, raw); err != nil {
+		if err := r.takeArchived(); err != nil {
 			return err
 		}
 		if r.full() {

@@ -2,10 +2,8 @@ package follow
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
@@ -17,28 +15,15 @@ import (
 // Late is how far an operation's time may be behind ledger time before it is flagged.
 const Late = 10 * time.Minute
 
-// verified is a block whose every valid transaction did what the contract does. applied and leaves run
-// over all transactions' receipts.
+// verified is a block whose every valid transaction did what the contract does, and whose every other is not
+// valid. applied and leaves run over all transactions' receipts.
 type verified struct {
-	at      model.Time // ledger time after the block
-	txs     []Tx
-	msps    []model.MSPID // creators, one a transaction
-	applied []model.Applied
-	leaves  []model.Leaf
-	writes  []model.StateWrite
-}
-
-// overlay is the mirror with the writes of the block's earlier transactions.
-type overlay struct {
-	base   Mirror
-	writes map[string][]byte
-}
-
-func (o *overlay) Get(key string) ([]byte, error) {
-	if v, ok := o.writes[key]; ok {
-		return v, nil
-	}
-	return o.base.Get(key)
+	at             model.Time // ledger time after the block
+	txs            []Tx
+	valid, invalid []string // ids
+	applied        []model.Applied
+	leaves         []model.Leaf
+	writes         []write
 }
 
 type recordKey struct {
@@ -46,23 +31,25 @@ type recordKey struct {
 	id   model.RecordID
 }
 
-// verify runs the contract on the block's valid transactions and compares. The error is a *Finding, or a
-// failure of the mirror.
-func (r *run) verify(b *fabblock.Block) (*verified, error) {
-	_, _, position, at := r.cfg.Records.Cursor()
-	v := &verified{at: at, txs: make([]Tx, len(b.Txs)), msps: make([]model.MSPID, len(b.Txs))}
-	for i := range b.Txs {
-		if t := &b.Txs[i]; r.ours(t) && model.TimeOf(t.Time).Time().After(v.at.Time()) {
-			v.at = model.TimeOf(t.Time)
-		}
-	}
-	state := &overlay{r.cfg.Records, map[string][]byte{}}
-	last := map[recordKey]model.Digest{}
+// verify derives each transaction's code, runs the contract on the valid ones and compares. data are the
+// block's envelopes. The error is a *Finding, or a failure of the mirror.
+func (r *run) verify(b *fabblock.Block, data [][]byte) (*verified, error) {
+	_, _, _, at := r.cfg.Records.Cursor()
+	v := &verified{at: at, txs: make([]Tx, len(b.Txs))}
+	state := newOverlay(r.cfg.Records, b.Number)
+	done := make([][]model.Applied, len(b.Txs))
 	for i := range b.Txs {
 		t := &b.Txs[i]
 		v.txs[i] = Tx{ID: t.ID, Code: t.Code}
-		v.msps[i] = model.MSPID(t.MSP)
-		if t.Code != peer.TxValidationCode_VALID || t.Config {
+		if err := r.judge(state, t, data); err != nil {
+			return nil, err
+		}
+		if t.Code != peer.TxValidationCode_VALID {
+			v.invalid = append(v.invalid, t.ID)
+			continue
+		}
+		v.valid = append(v.valid, t.ID)
+		if t.Config {
 			continue
 		}
 		if err := r.namespaces(b.Number, t); err != nil {
@@ -75,22 +62,66 @@ func (r *run) verify(b *fabblock.Block) (*verified, error) {
 		if err != nil {
 			return nil, err
 		}
-		if x == nil {
+		when := model.TimeOf(t.Time)
+		if x != nil {
+			for _, w := range x.Writes {
+				state.set(write{"", w.Key, w.Value, uint64(i)})
+			}
+			done[i] = x.Applied
+			when = attribute(x.Applied, model.MSPID(t.MSP), when)
+		}
+		if when.Time().After(v.at.Time()) {
+			v.at = when
+		}
+	}
+	if err := r.receipts(v, b.Number, done); err != nil {
+		return nil, err
+	}
+	v.writes = state.all()
+	return v, nil
+}
+
+// attribute says on whose word and when where the contract left it to the transaction, and returns the latest
+// of these times.
+func attribute(applied []model.Applied, msp model.MSPID, at model.Time) model.Time {
+	var latest model.Time
+	for i := range applied {
+		a := &applied[i]
+		if a.Msp == "" {
+			a.Msp = msp
+		}
+		if a.At == (model.Time{}) {
+			a.At = at
+		}
+		if i == 0 || a.At.Time().After(latest.Time()) {
+			latest = a.At
+		}
+	}
+	if len(applied) == 0 {
+		return at
+	}
+	return latest
+}
+
+// receipts makes the leaves and receipts of what each transaction applied, now that the block's ledger time is
+// known.
+func (r *run) receipts(v *verified, block uint64, done [][]model.Applied) error {
+	_, _, position, _ := r.cfg.Records.Cursor()
+	last := map[recordKey]model.Digest{}
+	for i, applied := range done {
+		if len(applied) == 0 {
 			continue
 		}
-		for _, w := range x.Writes {
-			state.writes[w.Key] = w.Value
-		}
-		v.txs[i].Receipts = make([]model.Receipt, 0, len(x.Applied))
-		for j := range x.Applied {
-			a := &x.Applied[j]
+		v.txs[i].Receipts = make([]model.Receipt, 0, len(applied))
+		for j := range applied {
+			a := &applied[j]
 			leaf, err := r.leaf(a, last)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			receipt := model.Receipt{
 				Operation: a.Op.ID, Digest: a.Digest, Kind: a.Op.Kind, Record: a.Op.Record, Version: leaf.Version, State: leaf.State,
-				Position: position, Leaf: leaf.Hash(), Block: b.Number, Tx: t.ID, Time: a.Op.Time,
+				Position: position, Leaf: leaf.Hash(), Block: block, Tx: v.txs[i].ID, Time: a.Op.Time,
 				Late: v.at.Time().Sub(a.Op.Time.Time()) > Late,
 			}
 			last[recordKey{a.Op.Kind, a.Op.Record}] = receipt.Leaf
@@ -98,13 +129,9 @@ func (r *run) verify(b *fabblock.Block) (*verified, error) {
 			v.leaves = append(v.leaves, leaf)
 			position++
 		}
-		v.applied = append(v.applied, x.Applied...)
+		v.applied = append(v.applied, applied...)
 	}
-	for key, value := range state.writes {
-		v.writes = append(v.writes, model.StateWrite{Key: key, Value: value})
-	}
-	slices.SortFunc(v.writes, func(a, b model.StateWrite) int { return cmp.Compare(a.Key, b.Key) })
-	return v, nil
+	return nil
 }
 
 // ours reports whether a transaction is a valid one of the contract.

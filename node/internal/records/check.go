@@ -25,7 +25,7 @@ func (s *Store) Check(ctx context.Context) error {
 		fn     func(key, value []byte) error
 	}{
 		{spaceLog, c.log}, {spaceRecord, c.record}, {spaceOperation, c.operation}, {spaceIdentifier, c.claims},
-		{spaceNumber, c.claims}, {spaceDigest, c.claims}, {spaceKey, c.windows}, {spaceAgency, c.serial},
+		{spaceNumber, c.claims}, {spaceDigest, c.claims}, {spaceKey, c.windows}, {spaceAgency, c.serial}, {spaceState, c.state}, {spaceVersion, c.version}, {spaceTx, c.transaction},
 	} {
 		if err := c.each(step.prefix, step.fn); err != nil {
 			return err
@@ -166,6 +166,34 @@ func (c *checking) claims(_, value []byte) error {
 		}
 	}
 	return nil
+}
+
+// state checks that a key's version is one that there can be; the value is for the contract to read.
+func (c *checking) state(_, value []byte) error {
+	v, _, ok, err := decodeState(value)
+	if err == nil && (!ok || v.block >= c.s.epoch.height) {
+		err = fmt.Errorf("%w: written by block %d of %d", ErrDamaged, v.block, c.s.epoch.height)
+	}
+	return err
+}
+
+func (c *checking) version(_, value []byte) error {
+	if len(value) == 0 {
+		return nil // taken away
+	}
+	v, rest, _, err := decodeState(value)
+	if err == nil && (len(rest) > 0 || v.block >= c.s.epoch.height) {
+		err = ErrDamaged
+	}
+	return err
+}
+
+func (c *checking) transaction(_, value []byte) error {
+	block, _, err := decodeTx(value)
+	if err == nil && block >= c.s.epoch.height {
+		err = ErrDamaged
+	}
+	return err
 }
 
 func (c *checking) windows(_, value []byte) error {

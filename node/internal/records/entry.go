@@ -12,7 +12,7 @@ import (
 type entry struct {
 	block    uint64
 	tx       [32]byte
-	msp      model.MSPID // of the transaction's creator
+	msp      model.MSPID // on whose word: the transaction's creator, or of an imported one its first carrier's
 	state    model.State // after the operation
 	late     bool
 	previous uint64 // position of the record's leaf before, plus one; 0 for the first

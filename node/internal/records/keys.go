@@ -3,6 +3,7 @@ package records
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
@@ -18,16 +19,32 @@ const (
 	spaceNumber     = "n/" // <licence type><number> → claims on it
 	spaceOperation  = "o/" // <operation id, 16 bytes> → position
 	spaceRecord     = "r/" // <kind>/<id> → record
-	spaceState      = "s/" // <key of the contract's state> → its value
+	spaceState      = "s/" // <key of the contract's state> → its version and value
+	spaceVersion    = "v/" // <namespace>/<key of another contract's state> → its version
+	spaceTx         = "x/" // <transaction id, 32 bytes> → the first block that holds it, and whether it is valid there
 	spaceSynced     = "y"  // how much of the file of operations is on the disk; not part of the content
 	spaceFormat     = "z"  // the format of all of this
 )
 
 // formatVersion stands under spaceFormat; another one means that the store must be rebuilt.
-const formatVersion = 2
+const formatVersion = 3
 
 func stateKey(key string) []byte {
 	return append(append(make([]byte, 0, 2+len(key)), spaceState...), key...)
+}
+
+func versionKey(namespace, key string) []byte { return []byte(spaceVersion + namespace + "/" + key) }
+
+// txKey is false for an id of another form than a transaction's, which no valid transaction can have.
+func txKey(id string) ([]byte, bool) {
+	var b [32]byte
+	if len(id) != 2*len(b) {
+		return nil, false
+	}
+	if _, err := hex.Decode(b[:], []byte(id)); err != nil || hex.EncodeToString(b[:]) != id {
+		return nil, false
+	}
+	return append([]byte(spaceTx), b[:]...), true
 }
 
 func recordKey(kind model.Kind, id model.RecordID) []byte {

@@ -80,8 +80,13 @@ func (c *chain) submit(ops ...model.Operation) []model.Receipt {
 
 // give hands a block to a writer.
 func (g *given) give(w *Writer, number uint64) error {
-	if err := w.Block(number, g.hash, g.at, g.writes); err != nil {
+	if err := w.Block(number, g.hash, g.at, []string{hex.EncodeToString(g.hash[:])}, nil); err != nil {
 		return err
+	}
+	for _, x := range g.writes {
+		if err := w.Write("", x.Key, x.Value, 0); err != nil {
+			return err
+		}
 	}
 	for i := range g.applied {
 		if err := w.Leaf(&g.applied[i], &g.leaves[i], &g.receipts[i], g.msp); err != nil {

@@ -49,9 +49,6 @@ func (s *Snapshot) Height() uint64 { return s.epoch.height }
 // Position is the number of leaves that it reflects.
 func (s *Snapshot) Position() uint64 { return s.epoch.position }
 
-// Get reads the mirror of the contract's state, nil for an absent key.
-func (s *Snapshot) Get(key string) ([]byte, error) { return s.get(stateKey(key)) }
-
 func (s *Snapshot) get(key []byte) ([]byte, error) { return absent(s.epoch.db.Get(key, nil)) }
 
 func (s *Snapshot) record(kind model.Kind, id model.RecordID) (*record, error) {

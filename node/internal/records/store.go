@@ -31,7 +31,7 @@ import (
 // Errors of Open, for errors.Is.
 var (
 	ErrInUse  = errors.New("records: the folder is in use by another process")
-	ErrFormat = errors.New("records: the folder was written in another format; rebuild the records from the archive")
+	ErrFormat = errors.New("records: the folder was written in another format; rebuild the records from the archive with `zhenglian reindex`")
 )
 
 // Options of a store; the zero value is good.

@@ -79,7 +79,7 @@ type keyValue struct{ key, value []byte }
 
 // spaces are the key spaces that blocks write, by their first byte. A batch is written one space after
 // another: neighbours then meet the same part of the database's tree.
-const spaces = "adiklnors"
+const spaces = "adiklnorsvx"
 
 // put writes a value that may be read again before Commit. Neither slice is changed afterwards.
 func (w *Writer) put(key, value []byte) {
@@ -92,9 +92,6 @@ func (w *Writer) putOnce(key, value []byte) {
 	i := strings.IndexByte(spaces, key[0])
 	w.puts[i] = append(w.puts[i], keyValue{key, value})
 }
-
-// Get reads the mirror of the contract's state, nil for an absent key.
-func (w *Writer) Get(key string) ([]byte, error) { return w.read(stateKey(key)) }
 
 // Last is the hash and position of a record's latest leaf.
 func (w *Writer) Last(kind model.Kind, id model.RecordID) (leaf model.Digest, position uint64, ok bool, err error) {
@@ -114,9 +111,9 @@ func (w *Writer) Last(kind model.Kind, id model.RecordID) (leaf model.Digest, po
 	return e.leaf, r.position, err == nil, err
 }
 
-// Block begins a block: its number, its header's hash, the ledger time after it, and what its valid
-// transactions wrote to the contract's state. Its leaves follow.
-func (w *Writer) Block(number uint64, hash model.Digest, at model.Time, writes []model.StateWrite) error {
+// Block begins a block: its number, its header's hash, the ledger time after it, and the ids of its valid and
+// of its other transactions. What the valid ones wrote (Write) and its leaves follow.
+func (w *Writer) Block(number uint64, hash model.Digest, at model.Time, valid, invalid []string) error {
 	if w.err == nil && number != w.next.height {
 		w.err = fmt.Errorf("records: block %d cannot follow height %d", number, w.next.height)
 	}
@@ -124,14 +121,18 @@ func (w *Writer) Block(number uint64, hash model.Digest, at model.Time, writes [
 		return w.err
 	}
 	w.next.height, w.next.hash, w.next.at = number+1, hash, at
-	for _, x := range writes {
-		w.put(stateKey(x.Key), x.Value)
+	for i, ids := range [][]string{valid, invalid} {
+		for _, id := range ids {
+			if w.err = w.note(id, number, i == 0); w.err != nil {
+				return w.err
+			}
+		}
 	}
 	return nil
 }
 
 // Leaf adds the next leaf of the block begun last: what was applied, the leaf, its receipt, and the
-// organisation that created the transaction.
+// organisation on whose word it was.
 func (w *Writer) Leaf(a *model.Applied, leaf *model.Leaf, r *model.Receipt, msp model.MSPID) error {
 	if w.err == nil {
 		w.err = w.leaf(a, leaf, r, msp)
