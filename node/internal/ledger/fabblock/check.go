@@ -1,13 +1,17 @@
 // Package fabblock reads Hyperledger Fabric blocks and believes nothing in them that it has not checked.
 //
 // A Channel comes from the configuration in the genesis block, which the reader knows by its hash. Check then takes
-// each block with its predecessor's header: number, hash chain, data hash, the orderer's signature, and for every
-// transaction that the block calls valid the creator's and endorsers' signatures, the transaction id and the binding
-// of the endorsement to the proposal. What a transaction did to the state is in its write set; whether that is what
-// the contract would have done is for the reader to find out by running the contract's rules again.
+// each block with its predecessor's header: number, hash chain, data hash, the orderers' signatures, and for every
+// transaction the creator's and endorsers' signatures, the transaction id, the binding of the endorsement to the
+// proposal, and the endorsement policy that the organisations have agreed for the contract. A block that changes the
+// configuration or the contract's definition is held against the one before, and gives the Channel for the next.
+// What a transaction did to the state is in its write set; whether that is what the contract would have done, and
+// whether what it had read was still so, is for the reader to find out, who has the contract's rules and the state.
 //
 // The same code decides at the embedded ledger's Submit what may enter a block, so that nothing enters which a
 // reader would refuse.
+//
+// docs/spec/fabric-blocks.md says what is checked, and docs/design/0014-believing-a-fabric-block.md why so.
 package fabblock
 
 import (
@@ -29,20 +33,22 @@ type Block struct {
 	PreviousHash []byte
 	DataHash     []byte
 	Txs          []Tx
-	Channel      *Channel // the configuration that the block holds; nil for a block of transactions
 	Next         *Channel // what the next block is to be checked against, where this one changes it; nil otherwise and in block 0
 }
 
 // Check verifies b as the successor of the block with header prev (nil for block 0) and decodes it. The error is an
 // *Error that names the block and the transaction.
 //
-// Transactions that the block marks invalid are decoded as far as they go and are not otherwise judged: they changed
-// nothing. Who marked them so depends on the ledger. On the embedded ledger the block's signature covers the codes, so
-// nobody else can hide a transaction by changing one; on Fabric each peer adds its own and nothing signs them. That a transaction of an earlier block stands in this one again, marked valid, is for the reader to see
-// who knows the earlier ids.
+// Every transaction gets a Verdict of its own, whatever the block says of it. A block is refused that calls a
+// transaction valid which is not, or that calls a change of the configuration or of the contract's definition
+// invalid which is valid: Fabric's orderers do not sign the validation codes, each peer adds its own. A transaction of
+// the contract that the block calls invalid and whose Verdict is VALID is for the reader to judge, who has the state.
+// On the embedded ledger the block's signature covers the codes.
 //
-// Only block 0 may hold a configuration. A later one could bring in other roots for a member, and the orderer's
-// signature alone is no reason to believe it; so it is refused.
+// Of transactions on definitions Check also knows the state that decides whether they are valid. That any other
+// transaction of an earlier block stands in this one again is for the reader to see.
+//
+// The embedded ledger's configuration never changes; a later one is refused.
 func (c *Channel) Check(prev *common.BlockHeader, b *common.Block) (*Block, error) {
 	h := b.GetHeader()
 	if h == nil {
@@ -68,14 +74,74 @@ func (c *Channel) Check(prev *common.BlockHeader, b *common.Block) (*Block, erro
 	}
 	out := &Block{Number: h.GetNumber(), Hash: HeaderHash(h), PreviousHash: h.GetPreviousHash(), DataHash: h.GetDataHash(),
 		Txs: make([]Tx, len(b.GetData().GetData()))}
+	check := &checker{channel: c, out: out, defined: c.defined, ids: make(map[string]bool, len(out.Txs))}
 	for i, raw := range b.GetData().GetData() {
 		tx := &out.Txs[i]
 		tx.Index, tx.Code = i, peer.TxValidationCode(filter[i])
-		if err := c.checkTx(out, tx, raw); err != nil {
+		if err := check.tx(tx, raw); err != nil {
 			return nil, err
 		}
 	}
+	if check.defined != c.defined {
+		if out.Next, err = c.withDefinition(check.defined); err != nil {
+			return nil, blockError(BadDefinition, out.Number, err)
+		}
+	}
 	return out, nil
+}
+
+// withDefinition is the channel after transactions on the contract's definition.
+func (c *Channel) withDefinition(l *lifecycle) (*Channel, error) {
+	next := *c
+	next.defined = l
+	return &next, next.define()
+}
+
+// Advance is the channel after a block that Check has passed before, such as one in the node's archive: what the next
+// block is to be checked against. No signature is verified again. It is c itself where the block changes nothing, and
+// for block 0, from which c came.
+func (c *Channel) Advance(b *common.Block) (*Channel, error) {
+	number := b.GetHeader().GetNumber()
+	filter, err := Filter(b)
+	if err != nil {
+		return nil, err
+	}
+	if number == 0 || c.SealedCodes {
+		return c, nil
+	}
+	defined := c.defined
+	for i, raw := range b.GetData().GetData() {
+		tx := &Tx{Index: i}
+		if peer.TxValidationCode(filter[i]) != peer.TxValidationCode_VALID {
+			continue
+		}
+		h, err := tx.decode(raw)
+		if tx.Config && err == nil {
+			var config *configTx
+			var next *Channel
+			if config, err = decodeConfigPayload(&h.payload); err == nil {
+				next, err = c.configured(config)
+			}
+			if err != nil {
+				return nil, &Error{BadConfig, number, i, err}
+			}
+			return next, nil // it stands alone in its block
+		}
+		if err != nil {
+			return nil, &Error{BadTx, number, i, err}
+		}
+		if defined.touches(c.Chaincode, tx.lifecycle) {
+			defined = defined.with(c.Chaincode, tx.lifecycle, Version{number, uint64(i)})
+		}
+	}
+	if defined == c.defined {
+		return c, nil
+	}
+	next, err := c.withDefinition(defined)
+	if err != nil {
+		return nil, blockError(BadDefinition, number, err)
+	}
+	return next, nil
 }
 
 // checkChain checks what ties the block to its predecessor and its transactions to its header.
@@ -97,6 +163,12 @@ func checkChain(prev *common.BlockHeader, b *common.Block) error {
 	if len(b.GetData().GetData()) == 0 {
 		return blockError(BadBlock, n, errors.New("no transactions"))
 	}
+	for i, raw := range b.GetData().GetData() {
+		// Nobody signs the envelope in which a channel's first configuration comes.
+		if err := checkFraming(raw); err != nil && n > 0 {
+			return &Error{BadFraming, n, i, err}
+		}
+	}
 	if !bytes.Equal(h.GetDataHash(), DataHash(b.GetData().GetData())) {
 		return blockError(BadDataHash, n, nil)
 	}
@@ -116,7 +188,8 @@ func Filter(b *common.Block) ([]byte, error) {
 	return f, nil
 }
 
-// checkOrderer checks the signatures over the block's header against the rule of the ordering organisations.
+// checkOrderer checks the signatures over the block's header against the policy of the ordering organisations. Under
+// BFT consensus a quorum of the orderers must have signed as well; they name themselves by number.
 func (c *Channel) checkOrderer(b *common.Block) error {
 	n, m := b.GetHeader().GetNumber(), b.GetMetadata().GetMetadata()
 	if len(m) <= int(common.BlockMetadataIndex_SIGNATURES) {
@@ -127,28 +200,60 @@ func (c *Channel) checkOrderer(b *common.Block) error {
 		return blockError(BadMetadata, n, err)
 	}
 	header := HeaderBytes(b.GetHeader())
-	signed := map[string]bool{}
-	var last error
+	set := make([]signature, 0, len(md.GetSignatures()))
 	for _, s := range md.GetSignatures() {
-		var sh common.SignatureHeader
-		if err := proto.Unmarshal(s.GetSignatureHeader(), &sh); err != nil {
-			last = err
-			continue
-		}
-		who, err := c.Orderers.Identify(sh.GetCreator())
-		if err == nil {
-			err = who.Verify(s.GetSignature(), md.GetValue(), s.GetSignatureHeader(), header)
-		}
+		identity, signed, err := c.ordererOf(s)
 		if err != nil {
-			last = err
-			continue
+			return blockError(BadMetadata, n, err)
 		}
-		signed[who.MSP] = true
+		if identity != nil {
+			set = append(set, signature{identity, s.GetSignature(), [][]byte{md.GetValue(), signed, header}})
+		}
 	}
-	if !c.Ordering.met(signed) {
-		return blockError(BadOrderer, n, last)
+	who, last := c.signers(set)
+	if !c.ordering.MetBy(who) {
+		return blockError(BadOrderer, n, unmet(c.ordering, who, last))
+	}
+	if k := c.consentersAmong(who); k < c.quorum {
+		return blockError(BadOrderer, n, fmt.Errorf("%d orderers signed, and %d of %d are a quorum", k, c.quorum, len(c.consenters)))
 	}
 	return nil
+}
+
+// ordererOf is who claims to have made a block signature, and the header of it that the signature covers. The identity
+// is nil for a number that no orderer has.
+func (c *Channel) ordererOf(s *common.MetadataSignature) (identity, signed []byte, err error) {
+	if c.bft && len(s.GetSignatureHeader()) == 0 && len(s.GetIdentifierHeader()) > 0 {
+		var h common.IdentifierHeader
+		err := proto.Unmarshal(s.GetIdentifierHeader(), &h)
+		return c.consenters[h.GetIdentifier()], s.GetIdentifierHeader(), err
+	}
+	var h common.SignatureHeader
+	if err := proto.Unmarshal(s.GetSignatureHeader(), &h); err != nil {
+		return nil, nil, err
+	}
+	return h.GetCreator(), s.GetSignatureHeader(), nil
+}
+
+// consentersAmong counts the signers that are orderers of the channel. Where consensus is not BFT none are needed.
+func (c *Channel) consentersAmong(who []*msp.Subject) int {
+	if c.quorum == 0 {
+		return 0
+	}
+	n := 0
+	for _, raw := range c.consenters {
+		o, err := c.all.Resolve(raw)
+		if err != nil || o.Invalid() != nil {
+			continue
+		}
+		for _, s := range who {
+			if s.Same(o) {
+				n++
+				break
+			}
+		}
+	}
+	return n
 }
 
 // checkCodes holds the validation codes against the digest in the value that the block's signatures, checked before,
@@ -169,19 +274,17 @@ func checkCodes(b *common.Block, filter []byte) error {
 	return nil
 }
 
-// Advance is the channel after a block that Check has passed before, such as one in the node's archive: what the next
-// block is to be checked against. No signature is verified again. It is c itself where the block changes nothing.
-func (c *Channel) Advance(b *common.Block) (*Channel, error) {
-	if _, err := Decode(b); err != nil {
-		return nil, err
-	}
-	return c, nil
+// checker takes the transactions of one block in order.
+type checker struct {
+	channel *Channel // as of before the block: what a block defines counts from the next one
+	out     *Block
+	defined *lifecycle      // what has been written about the contract's definition, this block's transactions included
+	ids     map[string]bool // transactions that passed
 }
 
-func (c *Channel) checkTx(out *Block, tx *Tx, raw []byte) error {
-	fail := func(code Code, cause error) error {
-		return &Error{Code: code, Block: out.Number, Tx: tx.Index, Cause: cause}
-	}
+// tx judges one transaction and holds the block's code against the verdict.
+func (k *checker) tx(tx *Tx, raw []byte) error {
+	fail := func(code Code, cause error) error { return &Error{code, k.out.Number, tx.Index, cause} }
 	var env common.Envelope
 	if err := proto.Unmarshal(raw, &env); err != nil {
 		tx.Verdict = peer.TxValidationCode_INVALID_OTHER_REASON
@@ -190,25 +293,99 @@ func (c *Channel) checkTx(out *Block, tx *Tx, raw []byte) error {
 		}
 		return nil
 	}
-	err := c.verifyTx(tx, &env)
-	if bad := (*TxError)(nil); errors.As(err, &bad) && !tx.Config {
-		tx.Verdict = bad.Validation
+	if k.out.Number == 0 {
+		return k.genesis(tx, &env)
 	}
-	if tx.Code != peer.TxValidationCode_VALID {
-		return nil
+	err := k.channel.judge(tx, &env)
+	if err == nil && tx.Config {
+		err = k.config(tx, &env)
 	}
-	if tx.Config {
-		if out.Number > 0 || len(out.Txs) != 1 {
-			return fail(BadConfig, errors.New("a change of configuration is not accepted"))
+	if err == nil && !tx.Config {
+		err = k.once(tx)
+	}
+	// A change that the block hides would let it serve later blocks under rules that no longer hold.
+	important := tx.Config
+	if err == nil && k.defined.touches(k.channel.Chaincode, tx.lifecycle) {
+		important = true
+		if key := k.defined.conflict(k.channel.Chaincode, tx.lifecycle); key != "" {
+			err = &TxError{BadVersion, peer.TxValidationCode_MVCC_READ_CONFLICT, fmt.Errorf("key %q", key)}
+		} else {
+			k.defined = k.defined.with(k.channel.Chaincode, tx.lifecycle, Version{k.out.Number, uint64(tx.Index)})
 		}
-		out.Channel = c
-		return nil
 	}
+	_ = tx.rule(err)
+	valid := tx.Code == peer.TxValidationCode_VALID
 	var bad *TxError
-	if errors.As(err, &bad) {
+	switch {
+	case valid && errors.As(err, &bad) && tx.Config:
+		return fail(BadConfig, bad)
+	case valid && errors.As(err, &bad):
 		return fail(bad.Code, bad.Cause)
+	case !valid && err == nil && important:
+		return fail(HiddenChange, fmt.Errorf("the block says %s", tx.Code))
 	}
 	return nil
+}
+
+// genesis takes the channel's first configuration as it is: whoever reads it knows its hash.
+func (k *checker) genesis(tx *Tx, env *common.Envelope) error {
+	_, err := tx.decodeHeader(env)
+	if !tx.Config || len(k.out.Txs) != 1 {
+		return &Error{BadConfig, 0, tx.Index, errors.Join(errors.New("not exactly one transaction, a configuration"), err)}
+	}
+	return nil
+}
+
+// config checks a change of the configuration.
+func (k *checker) config(tx *Tx, env *common.Envelope) error {
+	bad := func(err error) error {
+		return &TxError{BadConfig, peer.TxValidationCode_INVALID_CONFIG_TRANSACTION, err}
+	}
+	if k.channel.SealedCodes {
+		return bad(errors.New("the embedded ledger's configuration does not change"))
+	}
+	if len(k.out.Txs) != 1 {
+		return bad(errors.New("a configuration shares its block"))
+	}
+	var payload common.Payload
+	if err := proto.Unmarshal(env.GetPayload(), &payload); err != nil {
+		return bad(err)
+	}
+	config, err := decodeConfigPayload(&payload)
+	if err != nil {
+		return bad(err)
+	}
+	next, err := k.channel.update(config)
+	if err != nil {
+		return bad(err)
+	}
+	k.out.Next = next
+	return nil
+}
+
+// once refuses a transaction that stands in the block a second time.
+func (k *checker) once(tx *Tx) error {
+	if k.ids[tx.ID] {
+		return &TxError{BadTxID, peer.TxValidationCode_DUPLICATE_TXID, errors.New("it stands in the block twice")}
+	}
+	k.ids[tx.ID] = true
+	return nil
+}
+
+// decode reads a transaction without judging it.
+func (tx *Tx) decode(raw []byte) (*header, error) {
+	var env common.Envelope
+	if err := proto.Unmarshal(raw, &env); err != nil {
+		return nil, err
+	}
+	h, err := tx.decodeHeader(&env)
+	if err != nil || tx.Config {
+		return h, err
+	}
+	if _, err := tx.decodeAction(h); err != nil {
+		return nil, err
+	}
+	return h, tx.readCreator()
 }
 
 // Decode reads a block whose bytes are already known to be the ones that were checked, such as a node's own store or
@@ -224,15 +401,7 @@ func Decode(b *common.Block) (*Block, error) {
 	for i, raw := range b.GetData().GetData() {
 		tx := &out.Txs[i]
 		tx.Index, tx.Code = i, peer.TxValidationCode(filter[i])
-		var env common.Envelope
-		if err = proto.Unmarshal(raw, &env); err == nil {
-			var hd *header
-			if hd, err = tx.decodeHeader(&env); err == nil {
-				if _, err = tx.decodeAction(hd); err == nil {
-					err = tx.readCreator()
-				}
-			}
-		}
+		_, err := tx.decode(raw)
 		if err != nil && !tx.Config && tx.Code == peer.TxValidationCode_VALID {
 			return nil, &Error{Code: BadTx, Block: out.Number, Tx: i, Cause: err}
 		}

@@ -3,7 +3,7 @@ package fabblock
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"math"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -14,40 +14,57 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
 )
 
-// A Rule is met by signatures of Need different organisations out of Of.
-type Rule struct {
-	Of   []string // organisation ids, sorted
-	Need int
-}
+// Types of consensus that make a difference to readers. All others are Fabric's with one orderer's signature a block.
+const (
+	Embedded = "embedded" // by which the embedded ledger names itself
+	BFT      = "BFT"      // Fabric's, since version 3
+)
 
-// met reports whether the organisations that signed meet the rule.
-func (r Rule) met(signed map[string]bool) bool {
-	n := 0
-	for _, id := range r.Of {
-		if signed[id] {
-			n++
-		}
-	}
-	return r.Need > 0 && n >= r.Need
-}
+// Paths of the policies that blocks are judged by.
+const (
+	pathRoot        = "Channel"
+	pathOrdering    = "/Channel/Orderer/BlockValidation"
+	pathEndorsement = "/Channel/Application/Endorsement"
+	pathLifecycle   = "/Channel/Application/LifecycleEndorsement"
+)
 
-// Embedded is the type of consensus by which the embedded ledger names itself in its configuration.
-const Embedded = "embedded"
-
-// A Channel is what a configuration block says of its channel, and what blocks are checked against. It is immutable
-// after the caller has set Chaincode and, where the contract's own definition says otherwise, Endorsement. It is
-// safe for concurrent use.
+// A Channel is what its blocks are checked against: the configuration, and the definition of the contract. It is
+// immutable after the caller has set Chaincode, and safe for concurrent use. A block that changes either gives
+// another Channel (Block.Next).
 type Channel struct {
 	ID          string      // channel name
 	Sequence    uint64      // of the configuration
 	Created     time.Time   // the configuration envelope's timestamp
-	Members     *msp.Roster // application organisations: whoever may create and endorse transactions
-	Orderers    *msp.Roster // ordering organisations: whoever may sign blocks
-	Ordering    Rule        // signatures that a block needs
+	Members     *msp.Roster // application organisations
+	Orderers    *msp.Roster // ordering organisations
 	SealedCodes bool        // a block's signature covers its validation codes: so on the embedded ledger
-	Endorsement Rule        // signatures that a transaction needs
-	Chaincode   string      // the only contract that transactions may name; empty: any
+
+	// Chaincode is the contract whose transactions are judged. On the embedded ledger transactions may name no other,
+	// or any if it is empty. On Fabric the transactions of other contracts are decoded and only as far judged as they
+	// write to this one's namespace; if it is empty no contract's are.
+	Chaincode string
+
+	all         *msp.Roster // every organisation of the channel: whoever may sign anything
+	config      *common.Config
+	policies    *policies
+	ordering    *Policy
+	endorsement *Policy           // of a contract on the embedded ledger
+	defining    *Policy           // of definitions
+	groups      map[string]string // application organisations' group names by id
+	bft         bool              // signatures may name orderers by number
+	consenters  map[uint32][]byte // serialized identities of orderers by number
+	quorum      int               // orderers whose signatures a BFT block needs
+	defined     *lifecycle        // what blocks have written about the contract's definition
+	definition  *Definition       // nil before there is one
 }
+
+// Definition is what the organisations have agreed about the contract, nil before they have. The embedded ledger has
+// none.
+func (c *Channel) Definition() *Definition { return c.definition }
+
+// Policy finds a policy of the configuration by its path, such as /Channel/Application/Endorsement. It is nil where
+// there is none.
+func (c *Channel) Policy(path string) *Policy { return c.policies.get(path) }
 
 // ParseConfig reads the configuration out of a block that holds one configuration transaction. It believes the
 // block: the caller knows the genesis block by its hash.
@@ -56,154 +73,285 @@ func ParseConfig(b *common.Block) (*Channel, error) {
 	if len(b.GetData().GetData()) != 1 {
 		return nil, blockError(BadConfig, number, errors.New("not exactly one transaction"))
 	}
-	var env common.Envelope
-	if err := proto.Unmarshal(b.GetData().GetData()[0], &env); err != nil {
+	env, err := decodeConfig(b.GetData().GetData()[0])
+	if err != nil {
 		return nil, blockError(BadConfig, number, err)
 	}
-	c, err := parseConfigEnvelope(&env)
+	c, err := newChannel(env)
 	if err != nil {
 		return nil, blockError(BadConfig, number, err)
 	}
 	return c, nil
 }
 
-func parseConfigEnvelope(env *common.Envelope) (*Channel, error) {
+// configTx is a configuration transaction, decoded.
+type configTx struct {
+	channel *common.ChannelHeader
+	body    *common.ConfigEnvelope
+}
+
+func decodeConfig(raw []byte) (*configTx, error) {
+	var env common.Envelope
+	if err := proto.Unmarshal(raw, &env); err != nil {
+		return nil, err
+	}
 	var payload common.Payload
 	if err := proto.Unmarshal(env.GetPayload(), &payload); err != nil {
 		return nil, err
 	}
-	var header common.ChannelHeader
-	if err := proto.Unmarshal(payload.GetHeader().GetChannelHeader(), &header); err != nil {
+	return decodeConfigPayload(&payload)
+}
+
+func decodeConfigPayload(payload *common.Payload) (*configTx, error) {
+	tx := &configTx{&common.ChannelHeader{}, &common.ConfigEnvelope{}}
+	if err := proto.Unmarshal(payload.GetHeader().GetChannelHeader(), tx.channel); err != nil {
 		return nil, err
 	}
-	if header.GetType() != int32(common.HeaderType_CONFIG) {
-		return nil, fmt.Errorf("transaction type %d is not a configuration", header.GetType())
+	if tx.channel.GetType() != int32(common.HeaderType_CONFIG) {
+		return nil, fmt.Errorf("transaction type %d is not a configuration", tx.channel.GetType())
 	}
-	var config common.ConfigEnvelope
-	if err := proto.Unmarshal(payload.GetData(), &config); err != nil {
-		return nil, err
-	}
-	root := config.GetConfig().GetChannelGroup()
-	c := &Channel{ID: header.GetChannelId(), Sequence: config.GetConfig().GetSequence(), Created: header.GetTimestamp().AsTime()}
+	return tx, proto.Unmarshal(payload.GetData(), tx.body)
+}
+
+// newChannel reads a configuration.
+func newChannel(tx *configTx) (*Channel, error) {
+	config := tx.body.GetConfig()
+	root := config.GetChannelGroup()
+	c := &Channel{ID: tx.channel.GetChannelId(), Sequence: config.GetSequence(), Created: tx.channel.GetTimestamp().AsTime(),
+		config: config, defined: &lifecycle{}}
 	if c.ID == "" {
 		return nil, errors.New("no channel name")
 	}
-	var consensus orderer.ConsensusType
-	err := proto.Unmarshal(root.GetGroups()["Orderer"].GetValues()["ConsensusType"].GetValue(), &consensus)
+	application, ordering := root.GetGroups()["Application"], root.GetGroups()["Orderer"]
+	if len(application.GetGroups()) == 0 || len(ordering.GetGroups()) == 0 {
+		return nil, errors.New("no application or no ordering organisations")
+	}
+	third, err := readCapabilities(root, application)
 	if err != nil {
-		return nil, fmt.Errorf("type of consensus: %w", err)
+		return nil, err
 	}
-	c.SealedCodes = consensus.GetType() == Embedded
-	if c.Members, err = parseOrganisations(root.GetGroups()["Application"]); err != nil {
-		return nil, fmt.Errorf("application organisations: %w", err)
+	if err := readHashing(root); err != nil {
+		return nil, err
 	}
-	if c.Orderers, err = parseOrganisations(root.GetGroups()["Orderer"]); err != nil {
-		return nil, fmt.Errorf("ordering organisations: %w", err)
+	if err := c.readConsensus(ordering, third); err != nil {
+		return nil, err
 	}
-	if c.Endorsement, err = parseRule(root.GetGroups()["Application"].GetPolicies()["Endorsement"], c.Members); err != nil {
-		return nil, fmt.Errorf("endorsement policy: %w", err)
+	if err := c.readOrganisations(root, !third && !c.SealedCodes); err != nil {
+		return nil, err
 	}
-	if c.Ordering, err = parseRule(root.GetGroups()["Orderer"].GetPolicies()["BlockValidation"], c.Orderers); err != nil {
-		return nil, fmt.Errorf("block validation policy: %w", err)
+	if c.policies, err = newPolicies(pathRoot, root, maxGroupDepth); err != nil {
+		return nil, err
+	}
+	c.ordering, c.endorsement, c.defining = c.policies.get(pathOrdering), c.policies.get(pathEndorsement), c.policies.get(pathLifecycle)
+	if c.defining == nil {
+		ids := c.Members.IDs()
+		c.defining = outOfMembers("a majority of the application organisations", len(ids)/2+1, ids)
+	}
+	for path, p := range map[string]*Policy{pathOrdering: c.ordering, pathLifecycle: c.defining} {
+		if err := p.Err(); err != nil {
+			return nil, fmt.Errorf("policy %s: %w", path, err)
+		}
+	}
+	if err := c.endorsement.Err(); err != nil && c.SealedCodes {
+		return nil, fmt.Errorf("policy %s: %w", pathEndorsement, err)
 	}
 	return c, nil
 }
 
-func parseOrganisations(group *common.ConfigGroup) (*msp.Roster, error) {
-	if len(group.GetGroups()) == 0 {
-		return nil, errors.New("none")
+// Capabilities whose rules this package keeps. One that it does not know may stand for rules that it would break.
+var (
+	channelCapabilities     = map[string]bool{"V1_1": true, "V1_3": true, "V1_4_2": true, "V1_4_3": true, "V2_0": true, "V3_0": true}
+	applicationCapabilities = map[string]bool{"V1_1": true, "V1_2": true, "V1_3": true, "V1_4_2": true, "V2_0": true, "V2_5": true}
+)
+
+// readCapabilities reports whether the channel has the rules of version 3.
+func readCapabilities(root, application *common.ConfigGroup) (third bool, err error) {
+	read := func(g *common.ConfigGroup, where string, known map[string]bool, least ...string) (map[string]*common.Capability, error) {
+		var c common.Capabilities
+		if err := proto.Unmarshal(g.GetValues()["Capabilities"].GetValue(), &c); err != nil {
+			return nil, fmt.Errorf("%s capabilities: %w", where, err)
+		}
+		enough := false
+		for name := range c.GetCapabilities() {
+			if !known[name] {
+				return nil, fmt.Errorf("the channel asks for %s capability %q, which this program does not know: upgrade it", where, name)
+			}
+			for _, l := range least {
+				enough = enough || name == l
+			}
+		}
+		if !enough {
+			return nil, fmt.Errorf("the channel has none of the %s capabilities %v: raise them by a configuration update", where, least)
+		}
+		return c.GetCapabilities(), nil
+	}
+	channel, err := read(root, "channel", channelCapabilities, "V1_4_3", "V2_0", "V3_0")
+	if err != nil {
+		return false, err
+	}
+	_, third = channel["V3_0"]
+	_, err = read(application, "application", applicationCapabilities, "V2_0", "V2_5")
+	return third, err
+}
+
+// readHashing refuses hashes other than the ones that Fabric knows.
+func readHashing(root *common.ConfigGroup) error {
+	var algorithm common.HashingAlgorithm
+	var structure common.BlockDataHashingStructure
+	if err := errors.Join(proto.Unmarshal(root.GetValues()["HashingAlgorithm"].GetValue(), &algorithm),
+		proto.Unmarshal(root.GetValues()["BlockDataHashingStructure"].GetValue(), &structure)); err != nil {
+		return err
+	}
+	if algorithm.GetName() != "SHA256" || structure.GetWidth() != math.MaxUint32 {
+		return fmt.Errorf("hashing algorithm %q of width %d is not known", algorithm.GetName(), structure.GetWidth())
+	}
+	return nil
+}
+
+// readConsensus reads how blocks are ordered and signed.
+func (c *Channel) readConsensus(ordering *common.ConfigGroup, third bool) error {
+	var consensus orderer.ConsensusType
+	if err := proto.Unmarshal(ordering.GetValues()["ConsensusType"].GetValue(), &consensus); err != nil {
+		return fmt.Errorf("type of consensus: %w", err)
+	}
+	c.SealedCodes = consensus.GetType() == Embedded
+	c.bft = third
+	if !third {
+		if consensus.GetType() == BFT {
+			return errors.New("consensus is BFT without channel capability V3_0")
+		}
+		return nil
+	}
+	var orderers common.Orderers
+	if err := proto.Unmarshal(ordering.GetValues()["Orderers"].GetValue(), &orderers); err != nil {
+		return fmt.Errorf("orderers: %w", err)
+	}
+	c.consenters = map[uint32][]byte{}
+	for _, o := range orderers.GetConsenterMapping() {
+		if _, taken := c.consenters[o.GetId()]; taken {
+			continue // the first of two counts, as in Fabric
+		}
+		raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mspproto.SerializedIdentity{Mspid: o.GetMspId(), IdBytes: o.GetIdentity()})
+		if err != nil {
+			return fmt.Errorf("orderers: %w", err)
+		}
+		c.consenters[o.GetId()] = raw
+	}
+	if consensus.GetType() == BFT {
+		n := len(orderers.GetConsenterMapping())
+		if n == 0 {
+			return errors.New("consensus is BFT and there are no orderers")
+		}
+		c.quorum = bftQuorum(n)
+	}
+	return nil
+}
+
+// bftQuorum is how many of n orderers must sign so that any two quorums share one that is honest, where at most f of
+// n = 3f+1 or more are not.
+func bftQuorum(n int) int {
+	f := (n - 1) / 3
+	return (n + f + 2) / 2 // ⌈(n + f + 1) / 2⌉
+}
+
+// readOrganisations collects the organisations of all groups. One that stands in several must be the same in each.
+func (c *Channel) readOrganisations(root *common.ConfigGroup, noEd25519 bool) error {
+	type known struct {
+		member *msp.Member
+		config *mspproto.MSPConfig
+	}
+	byID := map[string]known{}
+	collect := func(g *common.ConfigGroup) (*msp.Roster, map[string]string, error) {
+		var members []*msp.Member
+		names := map[string]string{}
+		for name, org := range g.GetGroups() {
+			m, config, err := readOrganisation(org.GetValues()["MSP"].GetValue(), noEd25519)
+			if err != nil {
+				return nil, nil, fmt.Errorf("organisation %s: %w", name, err)
+			}
+			if k, ok := byID[m.ID()]; ok {
+				if !proto.Equal(k.config, config) {
+					return nil, nil, fmt.Errorf("organisation %s is configured in two ways", m.ID())
+				}
+				m = k.member
+			}
+			byID[m.ID()] = known{m, config}
+			if names[m.ID()] == "" {
+				members = append(members, m)
+			}
+			if names[m.ID()] == "" || name < names[m.ID()] {
+				names[m.ID()] = name
+			}
+		}
+		r, err := msp.NewRoster(members...)
+		return r, names, err
+	}
+	var err error
+	if c.Members, c.groups, err = collect(root.GetGroups()["Application"]); err != nil {
+		return err
+	}
+	if c.Orderers, _, err = collect(root.GetGroups()["Orderer"]); err != nil {
+		return err
+	}
+	for _, consortium := range root.GetGroups()["Consortiums"].GetGroups() {
+		if _, _, err = collect(consortium); err != nil {
+			return err
+		}
+	}
+	if len(byID) == len(c.Members.IDs()) {
+		c.all = c.Members // one memory of identities for both
+		return nil
 	}
 	var members []*msp.Member
-	for name, org := range group.GetGroups() {
-		m, err := parseMSP(org.GetValues()["MSP"].GetValue())
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		members = append(members, m)
+	for _, k := range byID {
+		members = append(members, k.member)
 	}
-	return msp.NewRoster(members...)
+	c.all, err = msp.NewRoster(members...)
+	return err
 }
 
-func parseMSP(raw []byte) (*msp.Member, error) {
-	var outer mspproto.MSPConfig
-	if err := proto.Unmarshal(raw, &outer); err != nil {
-		return nil, err
+func readOrganisation(raw []byte, noEd25519 bool) (*msp.Member, *mspproto.MSPConfig, error) {
+	outer := &mspproto.MSPConfig{}
+	if err := proto.Unmarshal(raw, outer); err != nil {
+		return nil, nil, err
 	}
 	if outer.GetType() != 0 {
-		return nil, fmt.Errorf("membership type %d is not X.509", outer.GetType())
+		return nil, nil, fmt.Errorf("membership type %d is not X.509 and is not evaluated", outer.GetType())
 	}
-	var inner mspproto.FabricMSPConfig
-	if err := proto.Unmarshal(outer.GetConfig(), &inner); err != nil {
-		return nil, err
+	var f mspproto.FabricMSPConfig
+	if err := proto.Unmarshal(outer.GetConfig(), &f); err != nil {
+		return nil, nil, err
 	}
-	return msp.NewMember(msp.Config{
-		ID:            inner.GetName(),
-		Roots:         inner.GetRootCerts(),
-		Intermediates: inner.GetIntermediateCerts(),
-		Revoked:       inner.GetRevocationList(),
-		TLSRoots:      inner.GetTlsRootCerts(),
-	})
-}
-
-// parseRule reads the two shapes of policy in use: k of n organisations, and the implicit rules ANY, ALL and
-// MAJORITY over the group's organisations.
-func parseRule(p *common.ConfigPolicy, orgs *msp.Roster) (Rule, error) {
-	switch p.GetPolicy().GetType() {
-	case int32(common.Policy_SIGNATURE):
-		var env common.SignaturePolicyEnvelope
-		if err := proto.Unmarshal(p.GetPolicy().GetValue(), &env); err != nil {
-			return Rule{}, err
-		}
-		return parseSignaturePolicy(&env, orgs)
-	case int32(common.Policy_IMPLICIT_META):
-		var meta common.ImplicitMetaPolicy
-		if err := proto.Unmarshal(p.GetPolicy().GetValue(), &meta); err != nil {
-			return Rule{}, err
-		}
-		r := Rule{Of: orgs.IDs()}
-		switch meta.GetRule() {
-		case common.ImplicitMetaPolicy_ANY:
-			r.Need = 1
-		case common.ImplicitMetaPolicy_ALL:
-			r.Need = len(r.Of)
-		case common.ImplicitMetaPolicy_MAJORITY:
-			r.Need = len(r.Of)/2 + 1
-		default:
-			return Rule{}, fmt.Errorf("implicit rule %d", meta.GetRule())
-		}
-		return r, nil
+	config := msp.Config{
+		ID:            f.GetName(),
+		Roots:         f.GetRootCerts(),
+		Intermediates: f.GetIntermediateCerts(),
+		Revoked:       f.GetRevocationList(),
+		TLSRoots:      f.GetTlsRootCerts(),
+		Admins:        f.GetAdmins(),
+		ChainHash:     f.GetCryptoConfig().GetIdentityIdentifierHashFunction(),
+		NoEd25519:     noEd25519,
 	}
-	return Rule{}, fmt.Errorf("policy type %d", p.GetPolicy().GetType())
-}
-
-func parseSignaturePolicy(env *common.SignaturePolicyEnvelope, orgs *msp.Roster) (Rule, error) {
-	out := env.GetRule().GetNOutOf()
-	if out == nil {
-		return Rule{}, errors.New("not of the form k of n organisations")
+	switch family := f.GetCryptoConfig().GetSignatureHashFamily(); family {
+	case "", "SHA2":
+	case "SHA3":
+		config.SHA3 = true
+	default:
+		return nil, nil, fmt.Errorf("hash family %q is not known", family)
 	}
-	r := Rule{Need: int(out.GetN())}
-	for _, sub := range out.GetRules() {
-		by, ok := sub.GetType().(*common.SignaturePolicy_SignedBy)
-		if !ok || by.SignedBy < 0 || int(by.SignedBy) >= len(env.GetIdentities()) {
-			return Rule{}, errors.New("not of the form k of n organisations")
-		}
-		principal := env.GetIdentities()[by.SignedBy]
-		if principal.GetPrincipalClassification() != mspproto.MSPPrincipal_ROLE {
-			return Rule{}, errors.New("a principal is not a role of an organisation")
-		}
-		var role mspproto.MSPRole
-		if err := proto.Unmarshal(principal.GetPrincipal(), &role); err != nil {
-			return Rule{}, err
-		}
-		id := role.GetMspIdentifier()
-		if orgs.Member(id) == nil || slices.Contains(r.Of, id) {
-			return Rule{}, fmt.Errorf("organisation %q is unknown or named twice", id)
-		}
-		r.Of = append(r.Of, id)
+	for _, u := range f.GetOrganizationalUnitIdentifiers() {
+		config.Units = append(config.Units, msp.Unit{Name: u.GetOrganizationalUnitIdentifier(), Authority: u.GetCertificate()})
 	}
-	slices.Sort(r.Of)
-	if r.Need < 1 || r.Need > len(r.Of) {
-		return Rule{}, fmt.Errorf("%d of %d organisations", r.Need, len(r.Of))
+	if o := f.GetFabricNodeOus(); o.GetEnable() {
+		unit := func(u *mspproto.FabricOUIdentifier) *msp.Unit {
+			if u == nil {
+				return nil
+			}
+			return &msp.Unit{Name: u.GetOrganizationalUnitIdentifier(), Authority: u.GetCertificate()}
+		}
+		config.Roles = &msp.Roles{Client: unit(o.GetClientOuIdentifier()), Peer: unit(o.GetPeerOuIdentifier()),
+			Admin: unit(o.GetAdminOuIdentifier()), Orderer: unit(o.GetOrdererOuIdentifier())}
 	}
-	return r, nil
+	m, err := msp.NewMember(config)
+	return m, outer, err
 }

@@ -14,6 +14,8 @@ const (
 	BadOrderer     Code = "block.orderer_signature"
 	BadCodes       Code = "block.validation_codes"
 	BadConfig      Code = "block.config"
+	BadDefinition  Code = "block.definition"
+	BadFraming     Code = "tx.framing"
 	BadTx          Code = "tx.malformed"
 	BadTxID        Code = "tx.id"
 	BadChannel     Code = "tx.channel"
@@ -22,6 +24,8 @@ const (
 	BadChaincode   Code = "tx.chaincode"
 	BadEndorsement Code = "tx.endorsement"
 	BadWriteSet    Code = "tx.write_set"
+	BadVersion     Code = "tx.version"
+	HiddenChange   Code = "tx.hidden_change"
 )
 
 // texts are what people read for each code, in English and Chinese.
@@ -34,14 +38,18 @@ var texts = map[Code][2]string{
 	BadOrderer:     {"no valid signature of the ordering organisation covers the block", "区块缺少排序组织的有效签名"},
 	BadCodes:       {"the block's validation codes are not the ones that its signer sealed", "区块的验证码与签名者封存的不符"},
 	BadConfig:      {"the configuration in the block cannot be used", "区块中的配置无法使用"},
+	BadDefinition:  {"the contract's definition in the block cannot be used", "区块中的合约定义无法使用"},
+	BadFraming:     {"the transaction is not written as orderers write it", "交易的编码不是排序节点的写法"},
 	BadTx:          {"the transaction cannot be read", "交易无法解析"},
 	BadTxID:        {"the transaction's id does not follow from its nonce and creator", "交易编号与随机数及创建者不符"},
 	BadChannel:     {"the transaction belongs to another channel", "交易属于其他通道"},
 	BadCreator:     {"the creator's signature is not valid", "交易创建者签名无效"},
 	BadBinding:     {"the endorsement covers another proposal", "背书对应的不是此提案"},
 	BadChaincode:   {"the transaction names another contract", "交易指向其他合约"},
-	BadEndorsement: {"the endorsement rule is not met", "背书不满足背书规则"},
+	BadEndorsement: {"the endorsement policy is not met", "背书不满足背书策略"},
 	BadWriteSet:    {"the read and write set cannot be used", "读写集无法使用"},
+	BadVersion:     {"the transaction rests on a definition that is no longer the present one", "交易所依据的合约定义已不是当前版本"},
+	HiddenChange:   {"a change of the configuration or of the contract's definition is called invalid though it is valid", "有效的配置变更或合约定义变更被标记为无效"},
 }
 
 // An Error is a block or a transaction that does not check. Tx is the transaction's place in the block, or −1 when

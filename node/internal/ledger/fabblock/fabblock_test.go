@@ -13,7 +13,6 @@ import (
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
 	"github.com/hyperledger/fabric-gateway/pkg/client"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
@@ -75,15 +74,15 @@ func newChain(t testing.TB, n int) *chain {
 func TestCheckDecodes(t *testing.T) {
 	c := newChain(t, 2)
 	if c.channel.ID != "channel" || !slices.Equal(c.channel.Members.IDs(), []string{"BeijingMSP", "LedgerMSP", "TianjinMSP"}) ||
-		!slices.Equal(c.channel.Orderers.IDs(), []string{"LedgerMSP"}) || c.channel.Endorsement.Need != 1 ||
-		!slices.Equal(c.channel.Endorsement.Of, []string{"LedgerMSP"}) || c.channel.Created.IsZero() {
+		!slices.Equal(c.channel.Orderers.IDs(), []string{"LedgerMSP"}) || c.channel.Created.IsZero() ||
+		c.channel.Policy("/Channel/Application/Endorsement").Err() != nil || c.channel.Definition() != nil {
 		t.Errorf("channel %+v", c.channel)
 	}
 	genesis, err := c.channel.Check(nil, c.blocks[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !genesis.Txs[0].Config || genesis.Channel != c.channel || genesis.Txs[0].ID == "" {
+	if !genesis.Txs[0].Config || genesis.Next != nil || genesis.Txs[0].ID == "" {
 		t.Errorf("genesis %+v", genesis)
 	}
 	b, err := c.channel.Check(c.blocks[0].GetHeader(), c.blocks[1])
@@ -96,7 +95,7 @@ func TestCheckDecodes(t *testing.T) {
 	}
 	for _, block := range []*fabblock.Block{b, decoded} {
 		tx := block.Txs[0]
-		if tx.Code != peer.TxValidationCode_VALID || tx.Config || tx.MSP != "BeijingMSP" || tx.CommonName != "bj-scjg" || tx.Chaincode != "kv" ||
+		if tx.Code != peer.TxValidationCode_VALID || tx.Verdict != peer.TxValidationCode_VALID || tx.Config || tx.MSP != "BeijingMSP" || tx.CommonName != "bj-scjg" || tx.Chaincode != "kv" ||
 			len(tx.Args) != 3 || string(tx.Args[1]) != "key0" || tx.Response.GetStatus() != 200 || tx.Event.GetEventName() != "wrote" || tx.Time.IsZero() {
 			t.Errorf("transaction %+v", tx)
 		}
@@ -125,6 +124,11 @@ func TestCheckRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	config := append(c.blocks[0].GetData().GetData()[0], 0x12, 1, 1) // with a signature
+	rubbish, err := proto.Marshal(&common.Envelope{Payload: []byte{0xff}, Signature: []byte{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name string
 		prev *common.BlockHeader
@@ -148,15 +152,28 @@ func TestCheckRefuses(t *testing.T) {
 		{"another code", prev, func(b *common.Block) {
 			b.Metadata.Metadata[2] = []byte{byte(peer.TxValidationCode_MVCC_READ_CONFLICT)}
 		}, fabblock.BadCodes},
-		{"rubbish called valid", prev, func(b *common.Block) { b.Data.Data[0] = []byte{0xff}; reseal(b) }, fabblock.BadTx},
+		{"rubbish called valid", prev, func(b *common.Block) { b.Data.Data[0] = rubbish; reseal(b) }, fabblock.BadTx},
 		{"rubbish called invalid", prev, func(b *common.Block) {
-			b.Data.Data[0], b.Metadata.Metadata[2] = []byte{0xff}, []byte{byte(peer.TxValidationCode_BAD_PAYLOAD)}
+			b.Data.Data[0], b.Metadata.Metadata[2] = rubbish, []byte{byte(peer.TxValidationCode_BAD_PAYLOAD)}
+			reseal(b)
+		}, ""},
+		{"not an envelope", prev, func(b *common.Block) { b.Data.Data[0] = []byte{0xff}; reseal(b) }, fabblock.BadFraming},
+		{"two transactions read as one", prev, func(b *common.Block) {
+			b.Data.Data[0] = append(c.blocks[3].GetData().GetData()[0], b.Data.Data[0]...)
+			reseal(b)
+		}, fabblock.BadFraming},
+		{"a transaction twice in one block", prev, func(b *common.Block) {
+			b.Data.Data, b.Metadata.Metadata[2] = append(b.Data.Data, b.Data.Data[0]), []byte{0, 0}
+			reseal(b)
+		}, fabblock.BadTxID},
+		{"a transaction twice in one block, once called valid", prev, func(b *common.Block) {
+			b.Data.Data, b.Metadata.Metadata[2] = append(b.Data.Data, b.Data.Data[0]), []byte{0, byte(peer.TxValidationCode_DUPLICATE_TXID)}
 			reseal(b)
 		}, ""},
 		{"another block's transaction", prev, func(b *common.Block) { b.Data.Data[0] = c.blocks[3].GetData().GetData()[0]; reseal(b) }, ""},
-		{"a configuration", prev, func(b *common.Block) { b.Data.Data[0] = c.blocks[0].GetData().GetData()[0]; reseal(b) }, fabblock.BadConfig},
+		{"a configuration", prev, func(b *common.Block) { b.Data.Data[0] = config; reseal(b) }, fabblock.BadConfig},
 		{"a configuration among others", prev, func(b *common.Block) {
-			b.Data.Data = append(b.Data.Data, c.blocks[0].GetData().GetData()[0])
+			b.Data.Data = append(b.Data.Data, config)
 			b.Metadata.Metadata[2] = []byte{0, 0}
 			reseal(b)
 		}, fabblock.BadConfig},
@@ -212,80 +229,6 @@ func TestCheckEveryByte(t *testing.T) {
 	}
 }
 
-// TestRules changes the endorsement policy of a genesis block.
-func TestRules(t *testing.T) {
-	c := newChain(t, 0)
-	marshal := func(m proto.Message) []byte {
-		b, err := proto.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	role := func(id string) *mspproto.MSPPrincipal {
-		return &mspproto.MSPPrincipal{Principal: marshal(&mspproto.MSPRole{MspIdentifier: id})}
-	}
-	signedBy := func(n int32) *common.SignaturePolicy {
-		return &common.SignaturePolicy{Type: &common.SignaturePolicy_SignedBy{SignedBy: n}}
-	}
-	outOf := func(n int32, rules []*common.SignaturePolicy, identities ...*mspproto.MSPPrincipal) *common.Policy {
-		return &common.Policy{Type: int32(common.Policy_SIGNATURE), Value: marshal(&common.SignaturePolicyEnvelope{
-			Identities: identities,
-			Rule:       &common.SignaturePolicy{Type: &common.SignaturePolicy_NOutOf_{NOutOf: &common.SignaturePolicy_NOutOf{N: n, Rules: rules}}},
-		})}
-	}
-	implicit := func(rule common.ImplicitMetaPolicy_Rule) *common.Policy {
-		return &common.Policy{Type: int32(common.Policy_IMPLICIT_META), Value: marshal(&common.ImplicitMetaPolicy{Rule: rule})}
-	}
-	two := []*common.SignaturePolicy{signedBy(0), signedBy(1)}
-	for _, tt := range []struct {
-		name   string
-		policy *common.Policy
-		want   string
-	}{
-		{"any", implicit(common.ImplicitMetaPolicy_ANY), "1 of [BeijingMSP LedgerMSP TianjinMSP]"},
-		{"all", implicit(common.ImplicitMetaPolicy_ALL), "3 of [BeijingMSP LedgerMSP TianjinMSP]"},
-		{"majority", implicit(common.ImplicitMetaPolicy_MAJORITY), "2 of [BeijingMSP LedgerMSP TianjinMSP]"},
-		{"both", outOf(2, two, role("TianjinMSP"), role("BeijingMSP")), "2 of [BeijingMSP TianjinMSP]"},
-		{"none needed", outOf(0, two, role("TianjinMSP"), role("BeijingMSP")), ""},
-		{"more than there are", outOf(3, two, role("TianjinMSP"), role("BeijingMSP")), ""},
-		{"stranger", outOf(1, two, role("TianjinMSP"), role("ShanghaiMSP")), ""},
-		{"one twice", outOf(2, two, role("TianjinMSP"), role("TianjinMSP")), ""},
-		{"no such identity", outOf(1, two, role("TianjinMSP")), ""},
-		{"nested", outOf(1, []*common.SignaturePolicy{{Type: &common.SignaturePolicy_NOutOf_{NOutOf: &common.SignaturePolicy_NOutOf{}}}}), ""},
-		{"rubbish", &common.Policy{Type: int32(common.Policy_SIGNATURE), Value: []byte{0xff}}, ""},
-		{"unknown type", &common.Policy{Type: 9}, ""},
-		{"nothing", nil, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			b := proto.Clone(c.blocks[0]).(*common.Block)
-			var env common.Envelope
-			var payload common.Payload
-			var config common.ConfigEnvelope
-			if err := errors.Join(proto.Unmarshal(b.Data.Data[0], &env), proto.Unmarshal(env.GetPayload(), &payload), proto.Unmarshal(payload.GetData(), &config)); err != nil {
-				t.Fatal(err)
-			}
-			config.Config.ChannelGroup.Groups["Application"].Policies["Endorsement"].Policy = tt.policy
-			payload.Data = marshal(&config)
-			env.Payload = marshal(&payload)
-			b.Data.Data[0] = marshal(&env)
-			got, err := fabblock.ParseConfig(b)
-			if tt.want == "" {
-				if err == nil {
-					t.Errorf("accepted as %+v", got.Endorsement)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if s := fmt.Sprintf("%d of %v", got.Endorsement.Need, got.Endorsement.Of); s != tt.want {
-				t.Errorf("rule %s, want %s", s, tt.want)
-			}
-		})
-	}
-}
-
 // TestHeaderBytes compares with DER written by hand: SEQUENCE { INTEGER, OCTET STRING, OCTET STRING }.
 func TestHeaderBytes(t *testing.T) {
 	for _, tt := range []struct {
@@ -336,7 +279,7 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		channel, err := fabblock.ParseConfig(&common.Block{Header: &common.BlockHeader{}, Data: &common.BlockData{Data: [][]byte{b}}})
-		if err == nil && (channel.ID == "" || channel.Endorsement.Need < 1 || channel.Ordering.Need < 1) {
+		if err == nil && (channel.ID == "" || channel.Policy("/Channel/Orderer/BlockValidation").Err() != nil) {
 			t.Errorf("channel %+v", channel)
 		}
 	})

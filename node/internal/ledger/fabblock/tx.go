@@ -21,11 +21,11 @@ type Tx struct {
 	Index      int                   // place in the block
 	Code       peer.TxValidationCode // what the block says of it; only VALID ones changed the state
 	Verdict    peer.TxValidationCode // what every check that needs no state says of it: VALID, or the code Fabric gives
-	Config     bool                  // a configuration transaction: only ID, Code and Time are set
+	Config     bool                  // a configuration transaction: only ID, Code, Verdict and Time are set
 	ID         string                // transaction id, 64 hex digits
-	MSP        string                // the creator's organisation
-	CommonName string                // the creator's certificate subject common name
-	Creator    []byte                // the creator as a serialized identity
+	MSP        string                // the organisation of whoever made the proposal
+	CommonName string                // the proposer's certificate subject common name
+	Creator    []byte                // the proposer as a serialized identity: the one whose right the contract judged
 	Time       time.Time             // the proposal's timestamp
 	Chaincode  string
 	Args       [][]byte
@@ -34,7 +34,11 @@ type Tx struct {
 	Writes     []Write
 	Response   *peer.Response       // what the contract answered
 	Event      *peer.ChaincodeEvent // nil if the contract set none
-	Endorsers  []string             // organisations whose endorsement is valid, each once
+	Endorsers  []string             // organisations whose endorsement is valid, each once; not for other contracts on Fabric
+
+	wrote     []string      // namespaces that it writes to, in any way
+	beyond    []string      // namespaces in which it writes private data or endorsement policies of keys
+	lifecycle *lifecycleSet // what it does to definitions of contracts; nil: nothing
 }
 
 // A Version is the place of the transaction that wrote a value.
@@ -89,47 +93,6 @@ func TxID(nonce, creator []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// VerifyTx decodes an endorsed transaction and checks everything about it that does not depend on the state or on
-// the clock: form, channel, id, the creator's chain and signature, that the endorsement covers this very proposal,
-// the endorsers' chains and signatures and the endorsement rule. The error is a *TxError; the transaction then holds
-// what could be decoded.
-func (c *Channel) VerifyTx(env *common.Envelope) (*Tx, error) {
-	tx := &Tx{}
-	if err := c.verifyTx(tx, env); err != nil {
-		return tx, err
-	}
-	return tx, nil
-}
-
-func (c *Channel) verifyTx(tx *Tx, env *common.Envelope) error {
-	h, err := tx.decodeHeader(env)
-	if err != nil {
-		return err
-	}
-	creator, err := c.Members.Identify(tx.Creator)
-	if err != nil {
-		return &TxError{BadCreator, peer.TxValidationCode_BAD_CREATOR_SIGNATURE, err}
-	}
-	tx.MSP, tx.CommonName = creator.MSP, creator.Name
-	if err := creator.Verify(env.GetSignature(), env.GetPayload()); err != nil {
-		return &TxError{BadCreator, peer.TxValidationCode_BAD_CREATOR_SIGNATURE, err}
-	}
-	if TxID(h.signature.GetNonce(), tx.Creator) != tx.ID {
-		return &TxError{BadTxID, peer.TxValidationCode_BAD_PROPOSAL_TXID, nil}
-	}
-	if h.channel.GetChannelId() != c.ID {
-		return &TxError{BadChannel, peer.TxValidationCode_TARGET_CHAIN_NOT_FOUND, fmt.Errorf("%q", h.channel.GetChannelId())}
-	}
-	a, err := tx.decodeAction(h)
-	if err != nil {
-		return err
-	}
-	if c.Chaincode != "" && tx.Chaincode != c.Chaincode {
-		return &TxError{BadChaincode, peer.TxValidationCode_INVALID_CHAINCODE, fmt.Errorf("%q", tx.Chaincode)}
-	}
-	return c.verifyEndorsements(tx, a.GetProposalResponsePayload(), a.GetEndorsements())
-}
-
 // header is the outer part of a transaction.
 type header struct {
 	payload   common.Payload
@@ -137,7 +100,7 @@ type header struct {
 	signature common.SignatureHeader
 }
 
-// decodeHeader reads the outer part. A configuration sets tx.Config and is otherwise not a transaction.
+// decodeHeader reads the outer part.
 func (tx *Tx) decodeHeader(env *common.Envelope) (*header, error) {
 	h := &header{}
 	if err := proto.Unmarshal(env.GetPayload(), &h.payload); err != nil {
@@ -150,15 +113,15 @@ func (tx *Tx) decodeHeader(env *common.Envelope) (*header, error) {
 	if err := proto.Unmarshal(h.payload.GetHeader().GetSignatureHeader(), &h.signature); err != nil {
 		return nil, bad(err)
 	}
-	tx.ID, tx.Creator, tx.Time = h.channel.GetTxId(), h.signature.GetCreator(), h.channel.GetTimestamp().AsTime()
-	if h.channel.GetType() == int32(common.HeaderType_CONFIG) {
+	tx.ID, tx.Time = h.channel.GetTxId(), h.channel.GetTimestamp().AsTime()
+	switch common.HeaderType(h.channel.GetType()) {
+	case common.HeaderType_CONFIG:
 		tx.Config = true
-		return nil, &TxError{BadTx, peer.TxValidationCode_UNSUPPORTED_TX_PAYLOAD, errors.New("a configuration among transactions")}
-	}
-	if h.channel.GetType() != int32(common.HeaderType_ENDORSER_TRANSACTION) {
+	case common.HeaderType_ENDORSER_TRANSACTION, common.HeaderType_CONFIG_UPDATE:
+	default:
 		return nil, bad(fmt.Errorf("type %d", h.channel.GetType()))
 	}
-	if h.channel.GetEpoch() != 0 || len(h.signature.GetNonce()) == 0 || len(tx.Creator) == 0 {
+	if h.channel.GetEpoch() != 0 || len(h.signature.GetNonce()) == 0 || len(h.signature.GetCreator()) == 0 {
 		return nil, bad(errors.New("epoch, nonce or creator"))
 	}
 	return h, nil
@@ -169,6 +132,9 @@ func (tx *Tx) decodeHeader(env *common.Envelope) (*header, error) {
 func (tx *Tx) decodeAction(h *header) (*peer.ChaincodeEndorsedAction, error) {
 	malformed := func(cause error) error {
 		return &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, cause}
+	}
+	if t := h.channel.GetType(); t != int32(common.HeaderType_ENDORSER_TRANSACTION) {
+		return nil, &TxError{BadTx, peer.TxValidationCode_UNSUPPORTED_TX_PAYLOAD, fmt.Errorf("type %d", t)}
 	}
 	var body peer.Transaction
 	if err := proto.Unmarshal(h.payload.GetData(), &body); err != nil {
@@ -182,9 +148,12 @@ func (tx *Tx) decodeAction(h *header) (*peer.ChaincodeEndorsedAction, error) {
 	if err := proto.Unmarshal(action.GetHeader(), &inner); err != nil {
 		return nil, malformed(err)
 	}
-	if !bytes.Equal(inner.GetCreator(), tx.Creator) || !bytes.Equal(inner.GetNonce(), h.signature.GetNonce()) {
-		return nil, malformed(errors.New("the proposal has another creator"))
+	if len(inner.GetNonce()) == 0 || len(inner.GetCreator()) == 0 {
+		return nil, malformed(errors.New("the proposal has no nonce or no creator"))
 	}
+	// The contract judged the right of the proposal's creator, whose identity the endorsements cover. Fabric does not
+	// ask that the envelope's creator be written with the same bytes; its transaction id must be the same.
+	tx.Creator = inner.GetCreator()
 	var ccPayload peer.ChaincodeActionPayload
 	if err := proto.Unmarshal(action.GetPayload(), &ccPayload); err != nil {
 		return nil, malformed(err)
@@ -198,7 +167,7 @@ func (tx *Tx) decodeAction(h *header) (*peer.ChaincodeEndorsedAction, error) {
 		return nil, &TxError{BadBinding, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, nil}
 	}
 	if err := tx.decodeInput(&h.channel, ccPayload.GetChaincodeProposalPayload()); err != nil {
-		return nil, malformed(err)
+		return nil, err
 	}
 	if err := tx.decodeResult(prp.GetExtension()); err != nil {
 		return nil, err
@@ -209,16 +178,16 @@ func (tx *Tx) decodeAction(h *header) (*peer.ChaincodeEndorsedAction, error) {
 func (tx *Tx) decodeInput(channel *common.ChannelHeader, raw []byte) error {
 	var ext peer.ChaincodeHeaderExtension
 	if err := proto.Unmarshal(channel.GetExtension(), &ext); err != nil {
-		return err
+		return &TxError{BadTx, peer.TxValidationCode_BAD_HEADER_EXTENSION, err}
 	}
 	tx.Chaincode = ext.GetChaincodeId().GetName()
 	var proposal peer.ChaincodeProposalPayload
 	if err := proto.Unmarshal(raw, &proposal); err != nil {
-		return err
+		return &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, err}
 	}
 	var spec peer.ChaincodeInvocationSpec
 	if err := proto.Unmarshal(proposal.GetInput(), &spec); err != nil {
-		return err
+		return &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, err}
 	}
 	tx.Args = spec.GetChaincodeSpec().GetInput().GetArgs()
 	return nil
@@ -229,8 +198,18 @@ func (tx *Tx) decodeResult(raw []byte) error {
 	if err := proto.Unmarshal(raw, &result); err != nil {
 		return &TxError{BadTx, peer.TxValidationCode_BAD_RESPONSE_PAYLOAD, err}
 	}
-	if result.GetChaincodeId().GetName() != tx.Chaincode {
-		return &TxError{BadChaincode, peer.TxValidationCode_INVALID_CHAINCODE, fmt.Errorf("answered by %q", result.GetChaincodeId().GetName())}
+	if len(raw) == 0 {
+		return &TxError{BadTx, peer.TxValidationCode_BAD_RESPONSE_PAYLOAD, errors.New("no answer")}
+	}
+	if err := tx.decodeRWSet(result.GetResults()); err != nil {
+		return err
+	}
+	id := result.GetChaincodeId()
+	if id == nil {
+		return &TxError{BadChaincode, peer.TxValidationCode_INVALID_OTHER_REASON, errors.New("the answer names none")}
+	}
+	if tx.Chaincode == "" || id.GetName() != tx.Chaincode || id.GetVersion() == "" {
+		return &TxError{BadChaincode, peer.TxValidationCode_INVALID_CHAINCODE, fmt.Errorf("%q is answered by %q in version %q", tx.Chaincode, id.GetName(), id.GetVersion())}
 	}
 	tx.Response = result.GetResponse()
 	if len(result.GetEvents()) > 0 {
@@ -238,74 +217,72 @@ func (tx *Tx) decodeResult(raw []byte) error {
 		if err := proto.Unmarshal(result.GetEvents(), tx.Event); err != nil {
 			return &TxError{BadTx, peer.TxValidationCode_INVALID_OTHER_REASON, err}
 		}
-	}
-	if err := tx.decodeRWSet(result.GetResults()); err != nil {
-		return &TxError{BadWriteSet, peer.TxValidationCode_BAD_RWSET, err}
+		if tx.Event.GetChaincodeId() != tx.Chaincode {
+			return &TxError{BadTx, peer.TxValidationCode_INVALID_OTHER_REASON, fmt.Errorf("an event of %q", tx.Event.GetChaincodeId())}
+		}
 	}
 	return nil
 }
 
 func (tx *Tx) decodeRWSet(raw []byte) error {
+	bad := func(err error) error { return &TxError{BadWriteSet, peer.TxValidationCode_BAD_RWSET, err} }
 	var set rwset.TxReadWriteSet
 	if err := proto.Unmarshal(raw, &set); err != nil {
-		return err
+		return bad(err)
 	}
-	if set.GetDataModel() != rwset.TxReadWriteSet_KV {
-		return fmt.Errorf("data model %d", set.GetDataModel())
-	}
-	for _, ns := range set.GetNsRwset() {
-		var kv kvrwset.KVRWSet
-		if err := proto.Unmarshal(ns.GetRwset(), &kv); err != nil {
-			return err
-		}
-		for _, r := range kv.GetReads() {
-			read := Read{Namespace: ns.GetNamespace(), Key: r.GetKey()}
-			if v := r.GetVersion(); v != nil {
-				read.Version = &Version{v.GetBlockNum(), v.GetTxNum()}
+	for i, ns := range set.GetNsRwset() {
+		for _, other := range set.GetNsRwset()[:i] {
+			if other.GetNamespace() == ns.GetNamespace() {
+				return &TxError{BadWriteSet, peer.TxValidationCode_ILLEGAL_WRITESET, fmt.Errorf("namespace %q stands there twice", ns.GetNamespace())}
 			}
-			tx.Reads = append(tx.Reads, read)
 		}
-		for _, q := range kv.GetRangeQueriesInfo() {
-			tx.Ranges = append(tx.Ranges, Range{ns.GetNamespace(), q})
-		}
-		for _, w := range kv.GetWrites() {
-			tx.Writes = append(tx.Writes, Write{
-				Namespace: ns.GetNamespace(), Key: w.GetKey(), Value: w.GetValue(),
-				// An empty value is a deletion in Fabric, whatever the flag says.
-				Delete: w.GetIsDelete() || len(w.GetValue()) == 0,
-			})
+		if err := tx.decodeNamespace(ns); err != nil {
+			return bad(err)
 		}
 	}
 	return nil
 }
 
-func (c *Channel) verifyEndorsements(tx *Tx, response []byte, endorsements []*peer.Endorsement) error {
-	signed := map[string]bool{}
-	var last error
-	for _, e := range endorsements {
-		who, err := c.Members.Identify(e.GetEndorser())
-		if err == nil {
-			err = who.Verify(e.GetSignature(), response, e.GetEndorser())
-		}
-		if err != nil {
-			last = err // one bad endorsement does not spoil enough good ones, as in Fabric
-			continue
-		}
-		if !signed[who.MSP] {
-			signed[who.MSP] = true
-			tx.Endorsers = append(tx.Endorsers, who.MSP)
-		}
+func (tx *Tx) decodeNamespace(ns *rwset.NsReadWriteSet) error {
+	kv := &kvrwset.KVRWSet{}
+	if err := proto.Unmarshal(ns.GetRwset(), kv); err != nil {
+		return err
 	}
-	if !c.Endorsement.met(signed) {
-		if last == nil {
-			last = fmt.Errorf("%d of %v needed, have %v", c.Endorsement.Need, c.Endorsement.Of, tx.Endorsers)
+	for _, r := range kv.GetReads() {
+		read := Read{Namespace: ns.GetNamespace(), Key: r.GetKey()}
+		if v := r.GetVersion(); v != nil {
+			read.Version = &Version{v.GetBlockNum(), v.GetTxNum()}
 		}
-		return &TxError{BadEndorsement, peer.TxValidationCode_ENDORSEMENT_POLICY_FAILURE, last}
+		tx.Reads = append(tx.Reads, read)
 	}
-	for _, w := range tx.Writes {
-		if c.Chaincode != "" && w.Namespace != c.Chaincode {
-			return &TxError{BadWriteSet, peer.TxValidationCode_ILLEGAL_WRITESET, fmt.Errorf("writes to %q", w.Namespace)}
+	for _, q := range kv.GetRangeQueriesInfo() {
+		tx.Ranges = append(tx.Ranges, Range{ns.GetNamespace(), q})
+	}
+	for _, w := range kv.GetWrites() {
+		tx.Writes = append(tx.Writes, Write{
+			Namespace: ns.GetNamespace(), Key: w.GetKey(), Value: w.GetValue(),
+			// An empty value is a deletion in Fabric, whatever the flag says.
+			Delete: w.GetIsDelete() || len(w.GetValue()) == 0,
+		})
+	}
+	writes, beyond := len(kv.GetWrites()) > 0, len(kv.GetMetadataWrites()) > 0
+	var collections []lifecycleCollection
+	for _, c := range ns.GetCollectionHashedRwset() {
+		hashed := &kvrwset.HashedRWSet{}
+		if err := proto.Unmarshal(c.GetHashedRwset(), hashed); err != nil {
+			return err
 		}
+		beyond = beyond || len(hashed.GetHashedWrites()) > 0 || len(hashed.GetMetadataWrites()) > 0
+		collections = append(collections, lifecycleCollection{c.GetCollectionName(), hashed})
+	}
+	if writes || beyond {
+		tx.wrote = append(tx.wrote, ns.GetNamespace())
+	}
+	if beyond {
+		tx.beyond = append(tx.beyond, ns.GetNamespace())
+	}
+	if ns.GetNamespace() == lifecycleNamespace {
+		tx.lifecycle = &lifecycleSet{kv, collections}
 	}
 	return nil
 }

@@ -109,3 +109,8 @@ func (p *Principal) MetBy(s *Subject) bool {
 	}
 	return false
 }
+
+// MemberOf is the principal that every valid identity of the organisation meets.
+func MemberOf(mspID string) Principal {
+	return Principal{kind: metByRole, msp: mspID, role: AnyMember}
+}
