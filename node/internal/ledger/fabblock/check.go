@@ -40,13 +40,12 @@ type Block struct {
 // *Error that names the block and the transaction.
 //
 // Every transaction gets a Verdict of its own, whatever the block says of it. A block is refused that calls a
-// transaction valid which is not, or that calls a change of the configuration or of the contract's definition
-// invalid which is valid: Fabric's orderers do not sign the validation codes, each peer adds its own. A transaction of
-// the contract that the block calls invalid and whose Verdict is VALID is for the reader to judge, who has the state.
-// On the embedded ledger the block's signature covers the codes.
-//
-// Of transactions on definitions Check also knows the state that decides whether they are valid. That any other
-// transaction of an earlier block stands in this one again is for the reader to see.
+// transaction valid which is not, or a change of the configuration invalid which is valid: Fabric's orderers do not
+// sign the validation codes, each peer adds its own. A transaction that the block calls invalid and whose Verdict is
+// VALID is for the reader to judge, who has the state: whether what it read has changed since, and whether an earlier
+// transaction has its id. That goes for definitions of the contract too; Next rests on the block's codes for them, and
+// is not to be used before the reader has found them right. On the embedded ledger the block's signature covers the
+// codes.
 //
 // The embedded ledger's configuration never changes; a later one is refused.
 func (c *Channel) Check(prev *common.BlockHeader, b *common.Block) (*Block, error) {
@@ -74,7 +73,7 @@ func (c *Channel) Check(prev *common.BlockHeader, b *common.Block) (*Block, erro
 	}
 	out := &Block{Number: h.GetNumber(), Hash: HeaderHash(h), PreviousHash: h.GetPreviousHash(), DataHash: h.GetDataHash(),
 		Txs: make([]Tx, len(b.GetData().GetData()))}
-	check := &checker{channel: c, out: out, defined: c.defined, ids: make(map[string]bool, len(out.Txs))}
+	check := &checker{channel: c, out: out, defined: c.defined}
 	for i, raw := range b.GetData().GetData() {
 		tx := &out.Txs[i]
 		tx.Index, tx.Code = i, peer.TxValidationCode(filter[i])
@@ -82,7 +81,7 @@ func (c *Channel) Check(prev *common.BlockHeader, b *common.Block) (*Block, erro
 			return nil, err
 		}
 	}
-	if check.defined != c.defined {
+	if check.changed {
 		if out.Next, err = c.withDefinition(check.defined); err != nil {
 			return nil, blockError(BadDefinition, out.Number, err)
 		}
@@ -91,7 +90,7 @@ func (c *Channel) Check(prev *common.BlockHeader, b *common.Block) (*Block, erro
 }
 
 // withDefinition is the channel after transactions on the contract's definition.
-func (c *Channel) withDefinition(l *lifecycle) (*Channel, error) {
+func (c *Channel) withDefinition(l lifecycle) (*Channel, error) {
 	next := *c
 	next.defined = l
 	return &next, next.define()
@@ -109,7 +108,7 @@ func (c *Channel) Advance(b *common.Block) (*Channel, error) {
 	if number == 0 || c.SealedCodes {
 		return c, nil
 	}
-	defined := c.defined
+	defined, changed := c.defined, false
 	for i, raw := range b.GetData().GetData() {
 		tx := &Tx{Index: i}
 		if peer.TxValidationCode(filter[i]) != peer.TxValidationCode_VALID {
@@ -130,11 +129,11 @@ func (c *Channel) Advance(b *common.Block) (*Channel, error) {
 		if err != nil {
 			return nil, &Error{BadTx, number, i, err}
 		}
-		if defined.touches(c.Chaincode, tx.lifecycle) {
-			defined = defined.with(c.Chaincode, tx.lifecycle, Version{number, uint64(i)})
+		if tx.lifecycle.touches(c.Chaincode) {
+			defined, changed = defined.with(c.Chaincode, tx.lifecycle), true
 		}
 	}
-	if defined == c.defined {
+	if !changed {
 		return c, nil
 	}
 	next, err := c.withDefinition(defined)
@@ -278,8 +277,8 @@ func checkCodes(b *common.Block, filter []byte) error {
 type checker struct {
 	channel *Channel // as of before the block: what a block defines counts from the next one
 	out     *Block
-	defined *lifecycle      // what has been written about the contract's definition, this block's transactions included
-	ids     map[string]bool // transactions that passed
+	defined lifecycle // what has been written about the contract's definition, this block's transactions included
+	changed bool      // this block wrote some of it
 }
 
 // tx judges one transaction and holds the block's code against the verdict.
@@ -300,19 +299,6 @@ func (k *checker) tx(tx *Tx, raw []byte) error {
 	if err == nil && tx.Config {
 		err = k.config(tx, &env)
 	}
-	if err == nil && !tx.Config {
-		err = k.once(tx)
-	}
-	// A change that the block hides would let it serve later blocks under rules that no longer hold.
-	important := tx.Config
-	if err == nil && k.defined.touches(k.channel.Chaincode, tx.lifecycle) {
-		important = true
-		if key := k.defined.conflict(k.channel.Chaincode, tx.lifecycle); key != "" {
-			err = &TxError{BadVersion, peer.TxValidationCode_MVCC_READ_CONFLICT, fmt.Errorf("key %q", key)}
-		} else {
-			k.defined = k.defined.with(k.channel.Chaincode, tx.lifecycle, Version{k.out.Number, uint64(tx.Index)})
-		}
-	}
 	_ = tx.rule(err)
 	valid := tx.Code == peer.TxValidationCode_VALID
 	var bad *TxError
@@ -321,8 +307,10 @@ func (k *checker) tx(tx *Tx, raw []byte) error {
 		return fail(BadConfig, bad)
 	case valid && errors.As(err, &bad):
 		return fail(bad.Code, bad.Cause)
-	case !valid && err == nil && important:
+	case !valid && err == nil && tx.Config:
 		return fail(HiddenChange, fmt.Errorf("the block says %s", tx.Code))
+	case valid && tx.lifecycle.touches(k.channel.Chaincode):
+		k.defined, k.changed = k.defined.with(k.channel.Chaincode, tx.lifecycle), true
 	}
 	return nil
 }
@@ -360,15 +348,6 @@ func (k *checker) config(tx *Tx, env *common.Envelope) error {
 		return bad(err)
 	}
 	k.out.Next = next
-	return nil
-}
-
-// once refuses a transaction that stands in the block a second time.
-func (k *checker) once(tx *Tx) error {
-	if k.ids[tx.ID] {
-		return &TxError{BadTxID, peer.TxValidationCode_DUPLICATE_TXID, errors.New("it stands in the block twice")}
-	}
-	k.ids[tx.ID] = true
 	return nil
 }
 

@@ -54,7 +54,7 @@ type Channel struct {
 	bft         bool              // signatures may name orderers by number
 	consenters  map[uint32][]byte // serialized identities of orderers by number
 	quorum      int               // orderers whose signatures a BFT block needs
-	defined     *lifecycle        // what blocks have written about the contract's definition
+	defined     lifecycle         // what blocks have written about the contract's definition
 	definition  *Definition       // nil before there is one
 }
 
@@ -118,7 +118,7 @@ func newChannel(tx *configTx) (*Channel, error) {
 	config := tx.body.GetConfig()
 	root := config.GetChannelGroup()
 	c := &Channel{ID: tx.channel.GetChannelId(), Sequence: config.GetSequence(), Created: tx.channel.GetTimestamp().AsTime(),
-		config: config, defined: &lifecycle{}}
+		config: config}
 	if c.ID == "" {
 		return nil, errors.New("no channel name")
 	}

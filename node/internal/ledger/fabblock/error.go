@@ -24,7 +24,6 @@ const (
 	BadChaincode   Code = "tx.chaincode"
 	BadEndorsement Code = "tx.endorsement"
 	BadWriteSet    Code = "tx.write_set"
-	BadVersion     Code = "tx.version"
 	HiddenChange   Code = "tx.hidden_change"
 )
 
@@ -48,8 +47,7 @@ var texts = map[Code][2]string{
 	BadChaincode:   {"the transaction names another contract", "交易指向其他合约"},
 	BadEndorsement: {"the endorsement policy is not met", "背书不满足背书策略"},
 	BadWriteSet:    {"the read and write set cannot be used", "读写集无法使用"},
-	BadVersion:     {"the transaction rests on a definition that is no longer the present one", "交易所依据的合约定义已不是当前版本"},
-	HiddenChange:   {"a change of the configuration or of the contract's definition is called invalid though it is valid", "有效的配置变更或合约定义变更被标记为无效"},
+	HiddenChange:   {"a change of the configuration is called invalid though it is valid", "有效的配置变更被标记为无效"},
 }
 
 // An Error is a block or a transaction that does not check. Tx is the transaction's place in the block, or −1 when

@@ -162,14 +162,6 @@ func TestCheckRefuses(t *testing.T) {
 			b.Data.Data[0] = append(c.blocks[3].GetData().GetData()[0], b.Data.Data[0]...)
 			reseal(b)
 		}, fabblock.BadFraming},
-		{"a transaction twice in one block", prev, func(b *common.Block) {
-			b.Data.Data, b.Metadata.Metadata[2] = append(b.Data.Data, b.Data.Data[0]), []byte{0, 0}
-			reseal(b)
-		}, fabblock.BadTxID},
-		{"a transaction twice in one block, once called valid", prev, func(b *common.Block) {
-			b.Data.Data, b.Metadata.Metadata[2] = append(b.Data.Data, b.Data.Data[0]), []byte{0, byte(peer.TxValidationCode_DUPLICATE_TXID)}
-			reseal(b)
-		}, ""},
 		{"another block's transaction", prev, func(b *common.Block) { b.Data.Data[0] = c.blocks[3].GetData().GetData()[0]; reseal(b) }, ""},
 		{"a configuration", prev, func(b *common.Block) { b.Data.Data[0] = config; reseal(b) }, fabblock.BadConfig},
 		{"a configuration among others", prev, func(b *common.Block) {
