@@ -23,7 +23,9 @@ func TestRulesBite(t *testing.T) {
 		{"privileged", func(m *manifest) { container(m, "peer0").SecurityContext.Privileged = &yes }, "StatefulSet peer0: may gain privileges"},
 		{"root", func(m *manifest) { m.sets["zhenglian"].Spec.Template.Spec.SecurityContext.RunAsUser = &root }, "zhenglian: may run as root"},
 		{"writable root", func(m *manifest) { container(m, "orderer").SecurityContext.ReadOnlyRootFilesystem = &no }, "orderer: may write to its root"},
-		{"capability", func(m *manifest) { container(m, "peer1").SecurityContext.Capabilities.Add = []corev1.Capability{"NET_ADMIN"} }, "keeps capabilities"},
+		{"capability", func(m *manifest) {
+			container(m, "peer1").SecurityContext.Capabilities.Add = []corev1.Capability{"NET_ADMIN"}
+		}, "keeps capabilities"},
 		{"host network", func(m *manifest) { m.deployed["zl-chaincode"].Spec.Template.Spec.HostNetwork = true }, "zl-chaincode: shares its machine"},
 		{"token", func(m *manifest) { m.sets["peer0"].Spec.Template.Spec.AutomountServiceAccountToken = nil }, "token"},
 		{"no limit", func(m *manifest) { delete(container(m, "peer0").Resources.Limits, corev1.ResourceMemory) }, "requests 512Mi of memory"},
