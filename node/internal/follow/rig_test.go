@@ -30,6 +30,7 @@ type world struct {
 	genesis  *model.GenesisDocument
 	contract *contract.Contract
 	serial   int
+	mu       sync.Mutex // held by tests that run beside one another and make blocks
 }
 
 func newWorld(t testing.TB) *world {
@@ -48,9 +49,17 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) client(t testing.TB, msp, name string, conn grpc.ClientConnInterface) *ledger.Client {
+// client makes a client of one or more ways to the ledger, named by their places: "0", "1" and so on.
+func (w *world) client(t testing.TB, msp, name string, conns ...grpc.ClientConnInterface) *ledger.Client {
 	t.Helper()
-	c, err := ledger.New(ledger.Config{Gateways: []ledger.Gateway{{Name: "gateway", Conn: conn}}, Identity: w.Issue(t, msp, name), Channel: "jjj", Chaincode: chaincode})
+	cfg := ledger.Config{
+		Identity: w.Issue(t, msp, name), Channel: "jjj", Chaincode: chaincode,
+		Rest: 100 * time.Millisecond, HeightTimeout: 100 * time.Millisecond, HeightGrace: 50 * time.Millisecond, Claim: time.Second,
+	}
+	for i, conn := range conns {
+		cfg.Gateways = append(cfg.Gateways, ledger.Gateway{Name: fmt.Sprint(i), Conn: conn})
+	}
+	c, err := ledger.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +133,7 @@ func (w *world) node(t testing.TB, source follow.Source) *node {
 	n := &node{t: t, dir: t.TempDir(), seen: map[string]follow.Tx{}}
 	n.cfg = follow.Config{
 		Source: source, Contract: w.contract, Chaincode: chaincode, Finding: filepath.Join(n.dir, "finding.json"),
-		Notify: n.notify, Poll: 10 * time.Millisecond, Backoff: 50 * time.Millisecond,
+		Notify: n.notify, Poll: 10 * time.Millisecond, Backoff: 50 * time.Millisecond, Silence: 300 * time.Millisecond,
 	}
 	n.open()
 	t.Cleanup(func() {
