@@ -4,6 +4,8 @@
 package contract
 
 import (
+	"bytes"
+	"slices"
 	"sort"
 	"strconv"
 	"time"
@@ -23,14 +25,17 @@ const MaxSkew = 60 * time.Second
 type Contract struct {
 	// Genesis is the digest of the one document that Init accepts here.
 	Genesis model.Digest
+	// ImportFrom is the hash of the header of block 0 of the one ledger that Init takes over here; zero where
+	// none is to be.
+	ImportFrom model.Digest
 	// Verify checks a signature by an agency's key: alg as in the registry, public the uncompressed point.
 	Verify func(alg string, public, message, signature []byte) error
 	// Decoded may be shared by contracts of one process; nil remembers nothing.
 	Decoded *Decoded
 	// Clock is read by the shim side alone; nil is time.Now.
 	Clock func() time.Time
-	// Trouble is told by the shim side why a call failed with an internal error, of which the answer holds
-	// the code alone; nil tells nobody. It is called from the calls' own goroutines.
+	// Trouble is told by the shim side why a call failed where its code alone does not say so: internal
+	// errors and imports. nil tells nobody. It is called from the calls' own goroutines.
 	Trouble func(error)
 }
 
@@ -46,12 +51,16 @@ func (c *Contract) Execute(state model.StateReader, call model.Call) (*model.Exe
 		return c.init(t, call)
 	case model.FunctionApply:
 		return c.apply(t, call)
+	case model.FunctionImport:
+		return c.importBlocks(t, call)
+	case model.FunctionCloseImport:
+		return c.closeImport(t, call)
 	}
 	return nil, model.E(model.CodeUnknownOperation)
 }
 
 func (c *Contract) init(t *tx, call model.Call) (*model.Execution, error) {
-	if len(call.Args) != 1 {
+	if len(call.Args) == 0 || len(call.Args) > 2 {
 		return nil, model.E(model.CodeMissingField)
 	}
 	doc, digest, err := model.DecodeGenesis(call.Args[0])
@@ -73,6 +82,9 @@ func (c *Contract) init(t *tx, call model.Call) (*model.Execution, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.source(doc.Channel, call.Args[1:]); err != nil {
+		return nil, err
+	}
 	var x model.Execution
 	for i := range ops {
 		body, err := model.DecodeBody(&ops[i])
@@ -84,16 +96,45 @@ func (c *Contract) init(t *tx, call model.Call) (*model.Execution, error) {
 			return nil, err
 		}
 		raw := ops[i].Encode()
-		if err := t.accept(&x, raw, model.DigestOf(raw), ops[i], body, effect); err != nil {
+		if err := t.accept(&x, call, raw, model.DigestOf(raw), ops[i], body, effect); err != nil {
 			return nil, err
 		}
 	}
-	t.put(model.ContractKey, []byte(`{"genesis":"`+digest.String()+`"}`))
+	if len(call.Args) == 2 {
+		if err := t.beginImport(c.ImportFrom, call.Args[1], x.Applied); err != nil {
+			return nil, err
+		}
+	}
+	t.put(model.ContractKey, contractState(digest, len(call.Args) == 2))
 	t.put(model.RegistryVersionKey, []byte("1"))
 	return t.finish(&x, nil)
 }
 
+// opened ends the contract's state while an import is open.
+const opened = `,"import":"open"}`
+
+// contractState is what stands under ContractKey. Apply reads it in any case, so that an import costs the
+// calls after it nothing.
+func contractState(genesis model.Digest, importing bool) []byte {
+	b := []byte(`{"genesis":"` + genesis.String() + `"`)
+	if importing {
+		return append(b, opened...)
+	}
+	return append(b, '}')
+}
+
 func (c *Contract) apply(t *tx, call model.Call) (*model.Execution, error) {
+	x := &model.Execution{}
+	refused, err := c.run(t, x, call, false)
+	if err != nil {
+		return nil, err
+	}
+	return t.finish(x, refused)
+}
+
+// run decides the operations of a call of Apply and notes what those that it accepts do. importing says that
+// the call is of the old ledger, which is the only one that an open import lets in.
+func (c *Contract) run(t *tx, x *model.Execution, call model.Call, importing bool) ([]model.Refusal, error) {
 	if len(call.Args) == 0 || len(call.Args) > model.MaxOperations {
 		return nil, model.E(model.CodeTooMany)
 	}
@@ -110,7 +151,7 @@ func (c *Contract) apply(t *tx, call model.Call) (*model.Execution, error) {
 		if ops[i], err = model.DecodeOperation(raw); err != nil {
 			return nil, err
 		}
-		if ops[i].Type == model.Genesis {
+		if model.Derived(ops[i].Type) {
 			return nil, model.E(model.CodeUnknownOperation)
 		}
 	}
@@ -121,13 +162,16 @@ func (c *Contract) apply(t *tx, call model.Call) (*model.Execution, error) {
 		return nil, err
 	} else if b == nil {
 		return nil, model.E(model.CodeNotInitialised)
+	} else if !importing && bytes.HasSuffix(b, []byte(opened)) {
+		return nil, model.E(model.CodeImportOpen)
 	}
 	if p, err := registry.Policy(t); err != nil {
 		return nil, err
 	} else if p.Level > MaxLevel {
 		return nil, model.E(model.CodeLevelUnsupported)
 	}
-	x := model.Execution{Applied: make([]model.Applied, 0, len(ops))}
+	x.Applied = slices.Grow(x.Applied, len(ops))
+	clear(t.checked) // of another caller's
 	var refused []model.Refusal
 	for i := range ops {
 		body, err := bodies[i], error(nil)
@@ -148,11 +192,11 @@ func (c *Contract) apply(t *tx, call model.Call) (*model.Execution, error) {
 			refused = append(refused, model.Refusal{Index: i, Code: e.Code, Field: e.Field})
 			continue
 		}
-		if err := t.accept(&x, call.Args[i], digests[i], ops[i], body, effect); err != nil {
+		if err := t.accept(x, call, call.Args[i], digests[i], ops[i], body, effect); err != nil {
 			return nil, err
 		}
 	}
-	return t.finish(&x, refused)
+	return refused, nil
 }
 
 func (c *Contract) one(t *tx, call model.Call, op *model.Operation, body any) (effect model.Effect, err error) {
@@ -208,11 +252,11 @@ func (t *tx) caller(call model.Call, agency model.AgencyID) error {
 }
 
 // accept applies an operation's effect and notes it.
-func (t *tx) accept(x *model.Execution, raw []byte, digest model.Digest, op model.Operation, body any, e model.Effect) error {
+func (t *tx) accept(x *model.Execution, call model.Call, raw []byte, digest model.Digest, op model.Operation, body any, e model.Effect) error {
 	if err := t.set(&op, e); err != nil {
 		return err
 	}
-	x.Applied = append(x.Applied, model.Applied{Op: op, Raw: raw, Digest: digest, Body: body, Effect: e})
+	x.Applied = append(x.Applied, model.Applied{Op: op, Raw: raw, Digest: digest, Body: body, Effect: e, Msp: call.Msp, At: model.TimeOf(call.Time)})
 	return nil
 }
 
@@ -236,7 +280,8 @@ func (t *tx) finish(x *model.Execution, refused []model.Refusal) (*model.Executi
 	return x, nil
 }
 
-// Get answers the read function: the entry or header of a record, canonical.
+// Get answers the read function: the entry or header of a record, canonical. Of an open import it answers
+// how far that is, with an empty header.
 func Get(state model.StateReader, kind model.Kind, id model.RecordID) ([]byte, error) {
 	if model.Machines[kind] == nil {
 		return nil, model.E(model.CodeBadValue, "kind")
@@ -249,15 +294,15 @@ func Get(state model.StateReader, kind model.Kind, id model.RecordID) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	if !h.Exists() {
-		return nil, model.E(model.CodeNotFound)
-	}
 	e := model.StateEntry{Header: h}
 	if model.NewEntry(kind) != nil {
 		_, e.Value, err = t.entry(kind, id)
 		if err != nil {
 			return nil, err
 		}
+	}
+	if !h.Exists() && (kind != model.KindImport || e.Value == nil) {
+		return nil, model.E(model.CodeNotFound)
 	}
 	return model.Canonical(e)
 }

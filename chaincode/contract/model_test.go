@@ -59,6 +59,9 @@ func drive(t *rapid.T, seen tally) {
 	})
 	w.t = t
 	w.check()
+	if w.chance(4, "moves") {
+		w.moves()
+	}
 }
 
 // tally counts accepted operations by type and refusals by code.

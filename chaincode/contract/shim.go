@@ -3,6 +3,7 @@ package contract
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"strings"
 	"time"
 
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
@@ -24,7 +25,8 @@ func (c *Contract) Invoke(stub shim.ChaincodeStubInterface) *peer.Response {
 	payload, err := c.invoke(stub)
 	if err != nil {
 		e := model.AsError(err)
-		if e.Kind() == model.Internal && c.Trouble != nil {
+		imports := strings.HasPrefix(string(e.Code), "import_") && e.Code != model.CodeImportOpen
+		if (imports || e.Kind() == model.Internal) && c.Trouble != nil {
 			c.Trouble(e)
 		}
 		return shim.Error(string(e.Code))

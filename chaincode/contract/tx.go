@@ -2,6 +2,7 @@ package contract
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -67,9 +68,10 @@ func (t *tx) prefetch(ops []model.Operation) error {
 		return nil
 	}
 	keys := []string{model.ContractKey, model.StateKey(model.KindPolicy, model.PolicyID)}
-	seen := map[string]bool{keys[0]: true, keys[1]: true}
+	seen := map[string]bool{}
+	keys = slices.DeleteFunc(keys, func(k string) bool { seen[k] = true; return t.cells[k] != nil })
 	add := func(k string) {
-		if k != "" && !seen[k] {
+		if k != "" && !seen[k] && t.cells[k] == nil {
 			seen[k] = true
 			keys = append(keys, k)
 		}
@@ -77,6 +79,9 @@ func (t *tx) prefetch(ops []model.Operation) error {
 	for i := range ops {
 		add(model.StateKey(ops[i].Kind, ops[i].Record))
 		add(model.StateKey(model.KindAgency, model.RecordID(ops[i].Agency)))
+	}
+	if len(keys) == 0 {
+		return nil
 	}
 	values, err := p.GetMany(keys)
 	if err != nil {

@@ -26,6 +26,8 @@ type world struct {
 	genesis *model.GenesisDocument
 	serials map[string]uint64
 	history []planned
+	sent    []sent   // what a block would hold of all calls
+	leaves  []leaf   // of genesis and of all accepted operations
 	secrets [][]byte // bytes of confidential bodies and salts
 	seen    tally
 	n       int // numbers drawn names apart; no count of steps
@@ -67,6 +69,9 @@ func newWorld(t *rapid.T) *world {
 	}
 	w.peer.commit(s)
 	w.peer.now = w.peer.now.Add(150 * 24 * time.Hour)
+	for i := range ops {
+		w.leaves = append(w.leaves, leafOf(w.plain, &ops[i]))
+	}
 	return w
 }
 
@@ -109,9 +114,14 @@ func (w *world) call(msp model.MSPID, cn string, personal bool, planned ...plann
 	for _, r := range got.Refused {
 		refused[r.Index] = r.Code
 	}
+	w.sent = append(w.sent, sent{msp, cn, at, args, response.Payload})
 	next := w.plain.clone()
+	var leaves []leaf
 	for i := range planned {
 		f := next.apply(msp, cn, at, planned[i])
+		if len(f) == 0 {
+			leaves = append(leaves, leafOf(next, &planned[i].op))
+		}
 		code, isRefused := refused[i]
 		if isRefused != (len(f) > 0) || (isRefused && !f[code]) {
 			t.Fatalf("operation %d %s of %s on %s %s:\n%s\ncontract: %q\nplain:    %v", i, planned[i].op.Type, planned[i].op.Agency,
@@ -133,7 +143,7 @@ func (w *world) call(msp model.MSPID, cn string, personal bool, planned ...plann
 	}
 	w.explained(planned, s.writes, next)
 	w.peer.commit(s)
-	w.plain = next
+	w.plain, w.leaves = next, append(w.leaves, leaves...)
 	for i := range planned {
 		w.history = append(w.history, planned[i])
 		w.seen[string(planned[i].op.Type)]++

@@ -60,6 +60,13 @@ const (
 	CodeNotInitialised      Code = "not_initialised"
 	CodeInitialised         Code = "already_initialised"
 	CodeLevelUnsupported    Code = "level_unsupported"
+	CodeImportOpen          Code = "import_open"
+	CodeImportClosed        Code = "import_closed"
+	CodeImportOrder         Code = "import_order"
+	CodeImportSource        Code = "import_source"
+	CodeImportInvalid       Code = "import_invalid"
+	CodeImportDiffers       Code = "import_differs"
+	CodeImportMismatch      Code = "import_mismatch"
 	CodeNumberTaken         Code = "number_taken"
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"
 	CodeOutboxFull          Code = "outbox_full"
@@ -137,6 +144,13 @@ var codes = map[Code]text{
 	CodeNotInitialised:      {Refused, "账本尚未初始化", "the ledger is not initialised"},
 	CodeInitialised:         {Refused, "账本已初始化", "the ledger is initialised already"},
 	CodeLevelUnsupported:    {Refused, "合约级别不受支持，请升级程序", "the contract level is not supported by this program"},
+	CodeImportOpen:          {Unavailable, "账本正在迁入原账本的数据，迁入结束前不办理新操作；已受理的操作随后上链", "the ledger is taking over another's records; accepted operations will follow when that is closed"},
+	CodeImportClosed:        {Refused, "没有进行中的迁入，或迁入已经结束", "no import is open here: none was begun, or it has been closed for good"},
+	CodeImportOrder:         {Conflict, "不是原账本的下一个区块；请查询迁入进度，从该处继续", "this is not the next block of the old ledger; ask how far the import is and go on from there"},
+	CodeImportSource:        {Refused, "原账本的创世区块或创世文件与本单位配置的（import_from）不一致", "the old ledger is not the one that this organisation agreed to take over (import_from), or began with another genesis document"},
+	CodeImportInvalid:       {Invalid, "原账本的区块未通过校验（链接、签名或证书）；请从未受损的副本重新迁入", "a block of the old ledger does not check (chain, signature or certificate); take it from an undamaged copy"},
+	CodeImportDiffers:       {Refused, "重新执行原账本的交易，结果与当时不同；请核对程序版本", "a transaction of the old ledger has another outcome here than it had there; compare the programs' versions"},
+	CodeImportMismatch:      {Refused, "所报的位置或摘要与迁入进度不一致；请与本单位原账本的记录核对", "position or digest differ from the import's; compare it with this organisation's own records of the old ledger"},
 	CodeNumberTaken:         {Conflict, "该证照编号或标识已存在", "the licence number or identifier exists already"},
 	CodeIdempotencyMismatch: {Conflict, "同一幂等键已用于不同内容", "the idempotency key was used with another content"},
 	CodeOutboxFull:          {Unavailable, "待上链队列已满，请稍后再试；本次未写入", "the outbox is full; nothing was written, try again later"},

@@ -15,9 +15,12 @@ type Prefetcher interface {
 
 // Functions of the contract.
 const (
-	FunctionInit  = "Init"  // one argument: the genesis document
+	FunctionInit  = "Init"  // the genesis document; beside it block 0 of the old ledger where one is taken over
 	FunctionApply = "Apply" // 1..N arguments: operations, each in canonical form
 	FunctionGet   = "Get"   // kind, id: the header, or the whole entry
+
+	FunctionImport      = "Import"      // 1..N arguments: the next blocks of the old ledger, each a common.Block
+	FunctionCloseImport = "CloseImport" // position and chain that the caller's organisation finds right
 )
 
 // MaxOperations is the most operations that one transaction carries.

@@ -93,9 +93,10 @@ func Touches(op *Operation) []string {
 
 // Keys of state that belong to no record.
 const (
-	ContractKey        = "c"  // level and genesis digest
+	ContractKey        = "c"  // genesis digest, and whether an import is open
 	RegistryVersionKey = "rv" // the registry's version, a decimal number
 	MembersKey         = "m"  // the number of member organisations, a decimal number
+	ImportBlockKey     = "i0" // block 0 of the ledger that is or was imported
 )
 
 // ChangesRegistry reports whether the type raises the registry's version.

@@ -298,6 +298,8 @@ func NewEntry(k Kind) Entry {
 		return new(Policy)
 	case KindProposal:
 		return new(Proposal)
+	case KindImport:
+		return new(Import)
 	}
 	return nil
 }
@@ -328,6 +330,8 @@ func DecodeEntry(k Kind, id RecordID, raw json.RawMessage) (Entry, error) {
 		natural = RecordID(v.From)
 	case *Policy:
 		natural = PolicyID
+	case *Import:
+		natural = ImportID
 	}
 	if natural != id {
 		return nil, E(CodeBadID, "record").With("the record's id differs from the value's")

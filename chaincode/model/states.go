@@ -23,6 +23,7 @@ const (
 	Open     State = "open"     // a proposal that collects approvals
 	Approved State = "approved" // a proposal with k approvals
 	Closed   State = "closed"   // a proposal withdrawn by who made it
+	Imported State = "imported" // an import that has been closed
 )
 
 // Kinds of records.
@@ -36,6 +37,7 @@ const (
 	KindPolicy       Kind = "policy"     // one record, id "policy"
 	KindProposal     Kind = "proposal"
 	KindLicence      Kind = "licence"
+	KindImport       Kind = "import" // one record, id "import", of a ledger that took over another
 )
 
 // PolicyID is the id of the one policy record.
@@ -43,7 +45,8 @@ const PolicyID RecordID = "policy"
 
 // Types of operations.
 const (
-	Genesis Type = "genesis.record" // derived from the genesis document, never sent
+	Genesis      Type = "genesis.record" // derived from the genesis document, never sent
+	ImportClosed Type = "import.closed"  // derived from the k-th approval of closing, never sent
 
 	Propose         Type = "registry.propose"
 	Approve         Type = "registry.approve"
@@ -81,6 +84,7 @@ type Rule struct {
 // Types is the table of all operation types at contract level 1.
 var Types = map[Type]Rule{
 	Genesis:         {"创世登记", "genesis entry", func() any { return new(GenesisBody) }, false},
+	ImportClosed:    {"迁入结束", "close import", func() any { return new(ImportBody) }, false},
 	Propose:         {"提出登记事项", "propose", func() any { return new(ProposeBody) }, false},
 	Approve:         {"同意", "approve", func() any { return new(ApproveBody) }, false},
 	CloseProposal:   {"撤回提案", "close proposal", func() any { return new(EmptyBody) }, false},
@@ -163,6 +167,7 @@ var Machines = map[Kind]*Machine{
 		{HostParty, []State{Removed}, Active}, // by the next host
 		{ReleaseParty, []State{Active}, Removed},
 	}},
+	KindImport: {KindImport, []State{Imported}, []Transition{{ImportClosed, nil, Imported}}},
 	KindDelegation: {KindDelegation, []State{Active, Removed}, []Transition{
 		{Delegate, nil, Active}, {EndDelegation, []State{Active}, Removed},
 	}},

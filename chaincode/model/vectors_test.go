@@ -277,3 +277,38 @@ func TestGenesisSpec(t *testing.T) {
 		t.Error("no vectors")
 	}
 }
+
+// TestImportSpec: the running digest of a log, and the operation that closes an import.
+func TestImportSpec(t *testing.T) {
+	v := vectors[struct {
+		Chain  []struct{ Operation, Record, Chain Digest }
+		Closed struct {
+			Import, Operation, Leaf string
+			Time                    Time
+			RecordDigest            Digest `json:"record_digest"`
+			LeafHash                Digest `json:"leaf_hash"`
+		}
+	}](t, "import.json")
+	var chain Digest
+	for i, x := range v.Chain {
+		if chain = Chain(chain, x.Operation, x.Record); chain != x.Chain {
+			t.Errorf("%d: %s, want %s", i, chain, x.Chain)
+		}
+	}
+	e, err := DecodeEntry(KindImport, ImportID, []byte(v.Closed.Import))
+	if err != nil {
+		t.Fatal(err)
+	}
+	op, err := e.(*Import).Operation(v.Closed.Time)
+	if err != nil || string(op.Encode()) != v.Closed.Operation || e.(*Import).Chain != chain {
+		t.Fatalf("%s %v", op.Encode(), err)
+	}
+	h := Header{Version: 1, State: Imported, Value: DigestOf([]byte(v.Closed.Import)), Op: op.ID}
+	l := Leaf{Operation: op.Digest(), Kind: op.Kind, ID: op.Record, Version: 1, State: h.State, Record: RecordDigest(op.Kind, op.Record, h)}
+	if l.Record != v.Closed.RecordDigest || string(l.Encode()) != v.Closed.Leaf || l.Hash() != v.Closed.LeafHash {
+		t.Errorf("%s %s %s", l.Record, l.Encode(), l.Hash())
+	}
+	if len(v.Chain) == 0 {
+		t.Error("no vectors")
+	}
+}

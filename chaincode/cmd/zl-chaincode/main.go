@@ -25,6 +25,7 @@ import (
 	"syscall"
 
 	"github.com/zhenglian/zhenglian/chaincode/contract"
+	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
 
@@ -90,11 +91,17 @@ func newContract(c *Config, log *slog.Logger) (*contract.Contract, error) {
 	if err != nil {
 		return nil, err
 	}
+	var source model.Digest
+	if c.ImportFrom != "" {
+		if source, err = digest("import_from", c.ImportFrom); err != nil {
+			return nil, err
+		}
+	}
 	return &contract.Contract{
-		Genesis: genesis,
+		Genesis: genesis, ImportFrom: source,
 		Verify: func(alg string, public, message, signature []byte) error {
 			return envelope.Verify(envelope.Alg(alg), public, message, signature)
 		},
-		Trouble: func(cause error) { log.Error("a call failed within", "cause", cause.Error()) },
+		Trouble: func(cause error) { log.Error("a call failed", "cause", cause.Error()) },
 	}, nil
 }

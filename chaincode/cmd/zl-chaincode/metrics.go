@@ -85,7 +85,7 @@ func buildOf() (version, revision string) {
 func functionLabel(args [][]byte) string {
 	if len(args) > 0 {
 		switch f := string(args[0]); f {
-		case model.FunctionInit, model.FunctionApply, model.FunctionGet:
+		case model.FunctionInit, model.FunctionApply, model.FunctionGet, model.FunctionImport, model.FunctionCloseImport:
 			return f
 		}
 	}

@@ -33,6 +33,11 @@ func Genesis(l Ledger, op *model.Operation, body *model.GenesisBody) (model.Effe
 	return write(l, op, body, body.Value)
 }
 
+// ImportClosed is the effect of the operation that closes an import.
+func ImportClosed(l Ledger, op *model.Operation, body *model.ImportBody) (model.Effect, error) {
+	return writeValue(l, op, body, &body.Value)
+}
+
 // Apply decides an operation on a registry record.
 func Apply(l Ledger, op *model.Operation, body any, by Caller) (model.Effect, error) {
 	switch b := body.(type) {
@@ -259,8 +264,17 @@ func approve(l Ledger, op *model.Operation, b *model.ApproveBody, by Caller) (mo
 	return e, nil
 }
 
-// approved counts the approvals of organisations that are members now against k.
+// approved counts a proposal's approvals.
 func approved(l Ledger, p *model.Proposal) (bool, error) {
+	ids := make([]model.MSPID, len(p.Approvals))
+	for i := range p.Approvals {
+		ids[i] = p.Approvals[i].Msp
+	}
+	return Enough(l, ids)
+}
+
+// Enough counts approvals of organisations that are members now against k.
+func Enough(l Ledger, approvals []model.MSPID) (bool, error) {
 	policy, err := Policy(l)
 	if err != nil {
 		return false, err
@@ -270,8 +284,8 @@ func approved(l Ledger, p *model.Proposal) (bool, error) {
 		return false, err
 	}
 	count := 0
-	for _, a := range p.Approvals {
-		switch _, err := Organisation(l, a.Msp); {
+	for _, id := range approvals {
+		switch _, err := Organisation(l, id); {
 		case err == nil:
 			count++
 		case model.AsError(err).Kind() == model.Internal:

@@ -116,7 +116,7 @@ func (w *work) actsFor(id model.AgencyID) (*model.Agency, error) {
 }
 
 func (w *work) draft(i int, d *model.Draft, id model.OpID) error {
-	if _, ok := model.Types[d.Type]; !ok || d.Type == model.Genesis {
+	if _, ok := model.Types[d.Type]; !ok || model.Derived(d.Type) {
 		return model.E(model.CodeUnknownOperation, "type")
 	}
 	m := model.Machines[d.Kind]
