@@ -73,8 +73,10 @@ func composeFaults(p *types.Project) []string {
 			add("neither stops nor starts as it should")
 		}
 		for _, v := range s.Volumes {
-			state := v.Type == "volume" || v.Type == "tmpfs" || (v.Type == "bind" && v.Target == "/var/lib/zhenglian")
+			state := v.Type == "tmpfs" || v.Target == "/var/lib/zhenglian" || v.Target == "/var/hyperledger"
 			switch {
+			case v.Type != "tmpfs" && v.Type != "bind":
+				add("keeps " + v.Target + " in a volume of root's")
 			case !state && !v.ReadOnly:
 				add("mounts " + v.Target + " for writing")
 			case v.Type == "bind" && (v.Bind == nil || bool(v.Bind.CreateHostPath)):

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,36 +110,15 @@ func fabric(t *testing.T, name string) string {
 func TestFabricRuns(t *testing.T) {
 	m := render(t, "kustomize/overlays/beijing")
 	all := secrets(t, "beijing", []string{"own.pem"})
-	for _, tt := range []struct{ set, listen, operations, msp string }{
-		{"peer0", "CORE_PEER_LISTENADDRESS", "CORE_OPERATIONS_LISTENADDRESS", "CORE_PEER_LOCALMSPID"},
-		{"peer1", "CORE_PEER_LISTENADDRESS", "CORE_OPERATIONS_LISTENADDRESS", "CORE_PEER_LOCALMSPID"},
-		{"orderer", "", "ORDERER_OPERATIONS_LISTENADDRESS", "ORDERER_GENERAL_LOCALMSPID"},
-	} {
-		t.Run(tt.set, func(t *testing.T) {
-			pod := m.sets[tt.set].Spec.Template
+	for _, set := range []string{"peer0", "peer1", "orderer"} {
+		t.Run(set, func(t *testing.T) {
+			pod := m.sets[set].Spec.Template
 			c := pod.Spec.Containers[0]
-			binary := fabric(t, c.Command[0])
-			root := t.TempDir()
-			layOut(t, root, m, pod.Spec, all)
 			env := environment(m, pod)
-			if env[tt.msp] != "BeijingMSP" {
-				t.Errorf("%s is %q", tt.msp, env[tt.msp])
+			if got, want := env["CORE_PEER_GOSSIP_EXTERNALENDPOINT"], set+".beijing.zhenglian.example:7051"; got != want && set != "orderer" {
+				t.Errorf("external endpoint %q, want %q", got, want)
 			}
-			if tt.listen != "" {
-				if got, want := env["CORE_PEER_GOSSIP_EXTERNALENDPOINT"], tt.set+".beijing.zhenglian.example:7051"; got != want {
-					t.Errorf("external endpoint %q, want %q", got, want)
-				}
-				env["CORE_PEER_CHAINCODELISTENADDRESS"] = free(t)
-				env[tt.listen] = free(t)
-			} else {
-				host, port, _ := net.SplitHostPort(free(t))
-				env["ORDERER_GENERAL_LISTENADDRESS"], env["ORDERER_GENERAL_LISTENPORT"] = host, port
-				env["ORDERER_ADMIN_LISTENADDRESS"] = free(t)
-			}
-			operations := free(t)
-			env[tt.operations] = operations
-			env["FABRIC_CFG_PATH"] = rooted(root, env["FABRIC_CFG_PATH"]+"/")
-			p := start(t, handOver(t, root, pod.Spec), env, binary, c.Command[1:]...)
+			p, operations := runFabric(t, m, set, env, all)
 			for _, path := range served[strings.Split(c.Image, ":")[0]]["operations"] {
 				if status, body := p.ask(t, "https://"+operations+path); status != http.StatusOK {
 					t.Errorf("%s: %d %s", path, status, body)
@@ -150,16 +130,66 @@ func TestFabricRuns(t *testing.T) {
 					t.Errorf("%s without a certificate: %d", path, status)
 				}
 			}
-			if c.LivenessProbe.HTTPGet.Path != "/healthz" {
-				t.Errorf("liveness asks %s", c.LivenessProbe.HTTPGet.Path)
+		})
+	}
+}
+
+// The same under Compose, with its health checks.
+func TestComposeFabricRuns(t *testing.T) {
+	project, m := example(t), render(t, "kustomize/overlays/beijing")
+	all := secrets(t, "beijing", []string{"own.pem"})
+	for service, port := range map[string]string{"peer0": "9443", "orderer": "8443"} {
+		t.Run(service, func(t *testing.T) {
+			s := project.Services[service]
+			env := map[string]string{}
+			for k, v := range s.Environment {
+				env[k] = *v
 			}
-			_ = p.cmd.Process.Kill() // Fabric ends on SIGTERM with a status of its own
-			err := <-p.done
-			p.done <- err
-			entries, err := os.ReadDir(filepath.Join(root, "var/hyperledger/production"))
-			if err != nil || len(entries) == 0 {
-				t.Errorf("nothing was written below the volume (%v)", err)
+			if !slices.Equal(s.Command, m.sets[service].Spec.Template.Spec.Containers[0].Command) {
+				t.Errorf("runs %v", s.Command)
+			}
+			p, operations := runFabric(t, m, service, env, all)
+			p.ask(t, "http://"+operations+"/healthz")
+			host, at, _ := net.SplitHostPort(operations)
+			check := slices.Clone([]string(s.HealthCheck.Test[1:]))
+			check[2] = strings.Replace(strings.ReplaceAll(check[2], "$$", "$"), "127.0.0.1/"+port, host+"/"+at, 1)
+			if out, err := exec.Command(check[0], check[1:]...).CombinedOutput(); err != nil {
+				t.Errorf("health check: %v\n%s", err, out)
+			}
+			check[2] = strings.Replace(check[2], "/healthz", "/nothing", 1)
+			if err := exec.Command(check[0], check[1:]...).Run(); err == nil {
+				t.Error("the health check is content with anything")
 			}
 		})
 	}
+}
+
+// runFabric starts one of Fabric's programs on what its pod mounts, with an environment, on free ports of
+// loopback, and returns where its operations service listens.
+func runFabric(t *testing.T, m *manifest, set string, env map[string]string, all map[string]map[string]string) (*process, string) {
+	t.Helper()
+	pod := m.sets[set].Spec.Template.Spec
+	command := pod.Containers[0].Command
+	binary := fabric(t, command[0])
+	root := t.TempDir()
+	layOut(t, root, m, pod, all)
+	if got := env["CORE_PEER_LOCALMSPID"] + env["ORDERER_GENERAL_LOCALMSPID"]; got != "BeijingMSP" {
+		t.Errorf("%s is of %q", set, got)
+	}
+	operations, other := free(t), free(t)
+	if command[0] == "peer" {
+		env["CORE_PEER_LISTENADDRESS"], env["CORE_PEER_CHAINCODELISTENADDRESS"], env["CORE_OPERATIONS_LISTENADDRESS"] = free(t), other, operations
+	} else {
+		host, port, _ := net.SplitHostPort(other)
+		env["ORDERER_GENERAL_LISTENADDRESS"], env["ORDERER_GENERAL_LISTENPORT"] = host, port
+		env["ORDERER_ADMIN_LISTENADDRESS"], env["ORDERER_OPERATIONS_LISTENADDRESS"] = free(t), operations
+	}
+	env["FABRIC_CFG_PATH"] = rooted(root, env["FABRIC_CFG_PATH"]+"/")
+	p := start(t, handOver(t, root, pod), env, binary, command[1:]...)
+	t.Cleanup(func() { // before the process is ended: what it wrote lies on the volume
+		if entries, err := os.ReadDir(filepath.Join(root, "var/hyperledger/production")); err != nil || len(entries) == 0 {
+			t.Errorf("%s wrote nothing to its volume (%v)", set, err)
+		}
+	})
+	return p, operations
 }

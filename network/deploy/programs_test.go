@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -262,10 +263,11 @@ func TestChaincodeRuns(t *testing.T) {
 			m := render(t, dir)
 			pod := m.deployed["zl-chaincode"].Spec.Template.Spec
 			root := t.TempDir()
-			layOut(t, root, m, pod, secrets(t, "x", nil))
+			all := secrets(t, "x", nil)
+			layOut(t, root, m, pod, all)
 			config := filepath.Join(root, "etc/zhenglian/zl-chaincode.yaml")
-			admin := free(t)
-			swap(t, config, "0.0.0.0:9999", free(t))
+			admin, listen := free(t), free(t)
+			swap(t, config, "0.0.0.0:9999", listen)
 			// Beyond loopback the admin listener speaks TLS; every address of this machine is near enough.
 			_, port, _ := net.SplitHostPort(admin)
 			swap(t, config, "0.0.0.0:9998", "0.0.0.0:"+port)
@@ -275,9 +277,35 @@ func TestChaincodeRuns(t *testing.T) {
 					t.Errorf("%s: %d %s", path, status, body)
 				}
 			}
+			peers, err := tls.X509KeyPair([]byte(all["peer0-tls"]["tls.crt"]), []byte(all["peer0-tls"]["tls.key"]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := signIn(listen, all["zl-chaincode-tls"]["ca.crt"], peers); err != nil {
+				t.Errorf("a peer is not admitted: %v", err)
+			}
+			if err := signIn(listen, all["zl-chaincode-tls"]["ca.crt"]); err == nil {
+				t.Error("somebody without a certificate is admitted")
+			}
 			p.stop(t)
 		})
 	}
+}
+
+// signIn connects as the chaincode package says: the server is known as zl-chaincode.
+func signIn(address, root string, certs ...tls.Certificate) error {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(root))
+	conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, ServerName: "zl-chaincode", NextProtos: []string{"h2"}, Certificates: certs})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 1)) // the server's settings, or its refusal
+	return err
 }
 
 // The same under Compose: its services mount the same files at the same places as the pods, from folders of
