@@ -255,7 +255,7 @@ func (n *Network) waitLeader(ctx context.Context) error {
 			})
 		}
 		if n.Leader(ctx) == nil {
-			return errors.New("the orderers have no leader")
+			return errNoLeader
 		}
 		return nil
 	})

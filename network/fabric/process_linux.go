@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -52,12 +53,28 @@ var starter = sync.OnceValue(func() chan func() {
 		// Never unlocked: a parent-death signal follows the thread, and Go ends threads when it likes. This one
 		// lives as long as the program.
 		runtime.LockOSThread()
+		closeInherited()
 		for f := range calls {
 			f()
 		}
 	}()
 	return calls
 })
+
+// closeInherited keeps descriptors that this program was given, and did not open, from living on in the network's
+// processes: a lock or a pipe of the shell would be held as long as the network runs. What this program opened itself
+// is closed at exec anyway.
+func closeInherited() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return // no worse than without
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
+}
 
 // start runs a command from the thread that lives as long as this program.
 func start(cmd *exec.Cmd) error {

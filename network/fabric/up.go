@@ -134,13 +134,7 @@ func (u *up) run(ctx context.Context) error {
 		{"keys", quiet(func(ctx context.Context) error { return makeCrypto(ctx, n) })},
 		{"channel", func(ctx context.Context) (string, error) { return u.advice(), n.makeChannel(ctx, u.version) }},
 		{"orderers and peers", u.join},
-		{"leader", func(ctx context.Context) (string, error) {
-			err := n.waitLeader(ctx)
-			if l := n.Leader(ctx); l != nil {
-				return l.Name, err
-			}
-			return "", err
-		}},
+		{"leader", u.leader},
 		{"consortium", quiet(n.found)},
 		{"contract", u.contract},
 		{"nodes", func(ctx context.Context) (string, error) {
@@ -181,6 +175,21 @@ func (u *up) join(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return "", together([]func(context.Context) error{n.joinOrderers, n.joinPeers}, func(f func(context.Context) error) error { return f(ctx) })
+}
+
+// leader waits until the orderers can order, and cures those that hang.
+func (u *up) leader(ctx context.Context) (string, error) {
+	note, err := u.n.cure(ctx)
+	if err != nil {
+		return note, err
+	}
+	if err := u.n.waitLeader(ctx); err != nil {
+		return note, err
+	}
+	if l := u.n.Leader(ctx); l != nil && note == "" {
+		note = l.Name
+	}
+	return note, nil
 }
 
 // contract brings the wanted version to the peers, and starts what is down of it.

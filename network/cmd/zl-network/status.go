@@ -30,7 +30,7 @@ func statusCommand() *cobra.Command {
 			t.SetStyle(table.StyleLight)
 			t.AppendHeader(table.Row{"process", "organisation", "pid", "address", "height", "state"})
 			for _, p := range s.Processes {
-				row := table.Row{p.Name, p.Org, "", p.Address, "", p.State}
+				row := table.Row{p.Name, p.Org, "", p.Address, "", short(p.State)}
 				if p.Pid != 0 {
 					row[2] = p.Pid
 				}
@@ -54,4 +54,12 @@ func statusCommand() *cobra.Command {
 	c.Flags().StringVar(&dir, "dir", defaultDir, "the network's folder")
 	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
 	return c
+}
+
+// short keeps a table narrow; --json has the whole.
+func short(s string) string {
+	if r := []rune(s); len(r) > 80 {
+		return string(r[:79]) + "…"
+	}
+	return s
 }

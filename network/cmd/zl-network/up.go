@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -132,13 +133,14 @@ func upgradeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "upgrade", Short: "roll out a version of the contract, or another policy, while reads and writes go on", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := fabric.Open(u.spec.Dir); err != nil {
+			n, err := fabric.Open(u.spec.Dir)
+			if err != nil {
 				return err
 			}
 			if u.spec.Version == "" && u.spec.Policy == 0 {
 				return fmt.Errorf("nothing to change: give --version, --policy or both")
 			}
-			return u.run(c, true)
+			return u.run(c, slices.ContainsFunc(n.Nodes(), func(node *fabric.Node) bool { return node.Alive() }))
 		},
 	}
 	u.register(c)
