@@ -184,6 +184,11 @@ func (a *authority) issue(to Identity, s subject) error {
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,
 	}
+	// Fabric judges a chain at the moment at which its certificate begins, so the authority's must have begun by
+	// then; cryptogen rounds an authority's beginning to the minute.
+	if t.NotBefore.Before(a.cert.NotBefore) {
+		t.NotBefore = a.cert.NotBefore
+	}
 	if t.NotAfter.After(a.cert.NotAfter) {
 		t.NotAfter = a.cert.NotAfter
 	}
