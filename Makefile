@@ -5,10 +5,18 @@ DEMO_FLAGS ?=
 BENCH_FLAGS ?=
 STRICT ?=
 
-.PHONY: build demo test soak lint bench params
+NETWORK_FLAGS ?=
 
-build: ## the binary, into bin/
-	$(GO) build -trimpath -o bin/zhenglian ./node/cmd/zhenglian
+.PHONY: build demo test soak lint bench bench-fabric network-up network-down params
+
+build: ## the binaries, into bin/
+	$(GO) build -trimpath -o bin/ ./node/cmd/zhenglian ./chaincode/cmd/zl-chaincode ./network/cmd/zl-network
+
+network-up: build ## a real Fabric network with a node for each organisation; NETWORK_FLAGS='--orgs 3', '--dir DIR'
+	bin/zl-network up $(NETWORK_FLAGS)
+
+network-down: build ## ends it; NETWORK_FLAGS=--purge leaves nothing
+	bin/zl-network down $(NETWORK_FLAGS)
 
 demo: build ## four organisations on this machine; DEMO_FLAGS='--exit', '--dir DIR', '--base-port N', '--lang zh|en'
 	bin/zhenglian demo $(DEMO_FLAGS)
@@ -26,6 +34,9 @@ lint: ## formatting, vet, staticcheck (pinned)
 
 bench: build ## writes out/bench.json; BENCH_FLAGS='--only A,B', '--quick'
 	$(GO) run ./node/cmd/zl-bench $(BENCH_FLAGS)
+
+bench-fabric: build ## writes out/bench-fabric.json; BENCH_FLAGS as for bench
+	bin/zl-network bench $(BENCH_FLAGS)
 
 params: ## code tables from ../shared/data into node/params/tables
 	$(GO) run ./node/params/gen
