@@ -189,6 +189,11 @@ func (a *authority) issue(to Identity, s subject) error {
 	if t.NotBefore.Before(a.cert.NotBefore) {
 		t.NotBefore = a.cert.NotBefore
 	}
+	// cryptogen rounds to the minute, so its authority may begin up to half a minute later; Fabric refuses a
+	// certificate that begins before its authority's.
+	if t.NotBefore.Before(a.cert.NotBefore) {
+		t.NotBefore = a.cert.NotBefore
+	}
 	if t.NotAfter.After(a.cert.NotAfter) {
 		t.NotAfter = a.cert.NotAfter
 	}
