@@ -12,42 +12,43 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/network/bench/report"
 )
 
 // issueBatch: arrays of 100, eight callers, each waiting for its array to be committed.
-func issueBatch(ctx context.Context, env *environment) (measurement, error) {
+func issueBatch(ctx context.Context, env *environment) (report.Measurement, error) {
 	total := env.scale(200_000, 40_000)
-	var m measurement
+	var m report.Measurement
 	for range env.runs() {
 		rate, _, err := issue(ctx, env, total, 100, 8)
 		if err != nil {
 			return m, err
 		}
-		m.runs = append(m.runs, rate)
+		m.Runs = append(m.Runs, rate)
 	}
-	m.note = fmt.Sprintf("%d records a run on a fresh node, 8 callers; every record read back as valid", total)
+	m.Note = fmt.Sprintf("%d records a run on a fresh node, 8 callers; every record read back as valid", total)
 	return m, nil
 }
 
 // issueSingle: one licence a request, 64 callers.
-func issueSingle(ctx context.Context, env *environment) (measurement, error) {
+func issueSingle(ctx context.Context, env *environment) (report.Measurement, error) {
 	total := env.scale(60_000, 15_000)
-	var m measurement
+	var m report.Measurement
 	for range env.runs() {
 		rate, _, err := issue(ctx, env, total, 1, 64)
 		if err != nil {
 			return m, err
 		}
-		m.runs = append(m.runs, rate)
+		m.Runs = append(m.Runs, rate)
 	}
-	m.note = fmt.Sprintf("%d records a run on a fresh node; every record read back as valid", total)
+	m.Note = fmt.Sprintf("%d records a run on a fresh node; every record read back as valid", total)
 	return m, nil
 }
 
 // issueLatency: one caller on an idle node.
-func issueLatency(ctx context.Context, env *environment) (measurement, error) {
+func issueLatency(ctx context.Context, env *environment) (report.Measurement, error) {
 	total := env.scale(400, 50)
-	var m measurement
+	var m report.Measurement
 	var p99 float64
 	for range env.runs() {
 		_, latencies, err := issue(ctx, env, total, 1, 1)
@@ -55,10 +56,10 @@ func issueLatency(ctx context.Context, env *environment) (measurement, error) {
 			return m, err
 		}
 		slices.Sort(latencies)
-		m.runs = append(m.runs, percentile(latencies, 0.5))
-		p99 = max(p99, percentile(latencies, 0.99))
+		m.Runs = append(m.Runs, report.Percentile(latencies, 0.5))
+		p99 = max(p99, report.Percentile(latencies, 0.99))
 	}
-	m.note = fmt.Sprintf("p50 of %d requests a run; worst p99 %.1f ms", total, p99)
+	m.Note = fmt.Sprintf("p50 of %d requests a run; worst p99 %.1f ms", total, p99)
 	return m, nil
 }
 

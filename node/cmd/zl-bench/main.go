@@ -13,20 +13,22 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+
+	"github.com/zhenglian/zhenglian/network/bench/report"
 )
 
 // bench is one entry of the report.
 type bench struct {
 	name string
 	unit string
-	run  func(context.Context, *environment) (measurement, error)
+	run  func(context.Context, *environment) (report.Measurement, error)
 }
 
 var benches = []bench{
 	{"issue.batch", "records/s", issueBatch},
 	{"issue.single", "records/s", issueSingle},
 	{"issue.latency", "ms", issueLatency},
-	{"verify.http", "ratio", verifyHTTP},
+	{"verify.http", report.Ratio, verifyHTTP},
 }
 
 func main() {
@@ -62,7 +64,7 @@ func run(ctx context.Context, only string, quick bool, out, program, profile str
 		}
 		names = append(names, n)
 	}
-	r, err := readReport(out)
+	r, err := report.Read(out)
 	if err != nil {
 		return err
 	}
@@ -76,10 +78,10 @@ func run(ctx context.Context, only string, quick bool, out, program, profile str
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
-		e := m.entry(b, quick)
+		e := m.Entry(b.name, b.unit, quick)
 		fmt.Fprintf(os.Stderr, "%s = %.4g %s  runs %v  %s\n", e.Name, e.Value, e.Unit, e.Runs, e.Note)
-		r.put(e)
-		if err := r.write(out); err != nil {
+		r.Put(e)
+		if err := r.Write(out); err != nil {
 			return err
 		}
 	}

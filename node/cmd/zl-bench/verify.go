@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/network/bench/report"
 )
 
 const bareCommand = "bare"
@@ -46,8 +47,8 @@ func serveBare(args []string) error {
 }
 
 // verifyHTTP: one query by identifier a request, 64 callers, over licences picked at random.
-func verifyHTTP(ctx context.Context, env *environment) (measurement, error) {
-	var m measurement
+func verifyHTTP(ctx context.Context, env *environment) (report.Measurement, error) {
+	var m report.Measurement
 	n, err := startNode(ctx, env)
 	if err != nil {
 		return m, err
@@ -155,9 +156,9 @@ func verifyHTTP(ctx context.Context, env *environment) (measurement, error) {
 			s.rates = append(s.rates, rate)
 		}
 	}
-	m.runs, m.baselines = sides[0].rates, sides[1].rates
-	m.note = fmt.Sprintf("median of the runs' ratios; %.0f verdicts/s, bare handler %.0f requests/s; %d licences, answer of %d bytes, 64 callers, signature of each licence checked once",
-		median(m.runs), median(m.baselines), len(queries), len(sample))
+	m.Runs, m.Baselines = sides[0].rates, sides[1].rates
+	m.Note = fmt.Sprintf("median of the runs' ratios; %.0f verdicts/s, bare handler %.0f requests/s; %d licences, answer of %d bytes, 64 callers, signature of each licence checked once",
+		report.Median(m.Runs), report.Median(m.Baselines), len(queries), len(sample))
 	return m, nil
 }
 
