@@ -432,6 +432,10 @@ func FuzzExecute(f *testing.F) {
 	f.Add("Apply", []byte(`{}`), []byte(`{"agency":"bj-scjg","body":{},"id":"00","kind":"licence"}`))
 	f.Add("Init", l.Document, []byte{})
 	f.Add("Get", []byte("licence"), []byte("bj-scjg.1"))
+	p := contracttest.NewPilot()
+	f.Add("Init", l.Document, p.Blocks[0])
+	f.Add("Import", p.Blocks[1], []byte{})
+	f.Add("CloseImport", []byte("12"), []byte(p.Chain().String()))
 	f.Fuzz(func(t *testing.T, function string, a, b []byte) {
 		args := [][]byte{a}
 		if len(b) > 0 {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -339,6 +341,44 @@ func TestRotation(t *testing.T) {
 	served(as)
 	if code, text := s.probe("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "expired") {
 		t.Errorf("expired: %d %s", code, text)
+	}
+}
+
+// TestImport takes a pilot over as its organisation configured it; why a block is refused stands in the log,
+// where the peer is told the code alone.
+func TestImport(t *testing.T) {
+	pilot := contracttest.NewPilot()
+	var log bytes.Buffer
+	cc, err := newContract(&Config{GenesisDigest: pilot.Contract.Genesis.String(), ImportFrom: pilot.Source().String()}, slog.New(slog.NewJSONHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cc.Clock = func() time.Time { return contracttest.Created }
+	s := serve(t, Config{Insecure: true}, cc)
+	p := connect(t, s.Address().String(), nil)
+	for i, tt := range []struct {
+		want model.Code
+		args [][]byte
+	}{
+		{model.CodeImportSource, [][]byte{[]byte(model.FunctionInit), pilot.Document}},
+		{"", [][]byte{[]byte(model.FunctionInit), pilot.Document, pilot.Blocks[0]}},
+		{model.CodeImportOpen, licences(1)},
+		{model.CodeImportInvalid, [][]byte{[]byte(model.FunctionImport), pilot.Blocks[1][:100]}},
+		{"", [][]byte{[]byte(model.FunctionImport), pilot.Blocks[1]}},
+		{"", [][]byte{[]byte(model.FunctionGet), []byte("import"), []byte("import")}},
+		{model.CodeImportMismatch, [][]byte{[]byte(model.FunctionCloseImport), []byte("13"), []byte(pilot.Chain().String())}},
+		{"", [][]byte{[]byte(model.FunctionCloseImport), []byte("12"), []byte(pilot.Chain().String())}},
+	} {
+		if r := p.commit(fmt.Sprint("t", i), tt.args...); model.Code(r.GetMessage()) != tt.want {
+			t.Fatalf("%d: %q, want %q", i, r.GetMessage(), tt.want)
+		}
+	}
+	s.stop()
+	if err := s.ended(); err != nil {
+		t.Fatal(err)
+	}
+	if said := log.String(); !strings.Contains(said, "block 1") || !strings.Contains(said, "position 12") || strings.Contains(said, "import_open") {
+		t.Errorf("the log says %s", said)
 	}
 }
 
