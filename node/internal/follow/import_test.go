@@ -1,110 +1,134 @@
 package follow_test
 
 import (
-	"fmt"
-	"slices"
-	"sync"
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strconv"
 	"testing"
+	"time"
 
-	"github.com/zhenglian/zhenglian/chaincode/contract/origin"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/zhenglian/zhenglian/chaincode/contract"
+	"github.com/zhenglian/zhenglian/chaincode/contract/contracttest"
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded/embeddedtest"
+	"github.com/zhenglian/zhenglian/node/internal/ledger/fabblock"
 )
 
-// TestImportedLedger takes a real embedded ledger over, block by block as its own node keeps them, conflicts
-// included, into another ledger: a follower of that one comes to the same leaves at the same positions.
-func TestImportedLedger(t *testing.T) {
+// TestImport: a ledger takes over a pilot's blocks. Its followers come to the same log: positions, leaves, whose
+// word each was, and which were late, though it is all done at once, long after and by somebody else.
+func TestImport(t *testing.T) {
 	old := newWorld(t)
-	was := old.node(t, old.client(t, "BeijingMSP", "beijing", old.Conn))
-	writer := old.client(t, "BeijingMSP", "beijing", old.Conn)
-	old.apply(t, writer, old.issues(40)...)
-	var wait sync.WaitGroup
-	for i := range 4 { // the same act four times on one state: only one can be valid
-		c := old.client(t, "BeijingMSP", "beijing", old.Conn)
-		op := old.act(model.LicenceSuspend, 1, 2)
-		wait.Go(func() {
-			tx, _, envelope, err := c.Propose(t.Context(), model.FunctionApply, [][]byte{op.Encode()})
-			if err != nil {
-				return // another was quicker
-			}
-			if err := c.Submit(t.Context(), envelope); err != nil {
-				t.Error(i, err)
-				return
-			}
-			if _, _, err := c.Status(t.Context(), tx); err != nil {
-				t.Error(i, err)
-			}
-		})
-	}
-	wait.Wait()
-	old.apply(t, writer, append(old.issues(3), old.act(model.LicenceCancel, 2, 2))...)
-	was.caughtUp(old)
+	beijing := old.client(t, "BeijingMSP", "beijing", old.Conn)
+	hebei := old.client(t, "HebeiMSP", "hebei", old.Conn)
+	old.apply(t, beijing, old.issues(20)...)
+	old.apply(t, hebei, contracttest.Op("he-scjg", model.LicenceIssue, model.KindLicence, "he-scjg.1", 1, time.Now(),
+		model.IssueBody{Value: contracttest.Licence(old.genesis, "he-scjg", 500)}))
+	ops := old.issues(2)
+	old.conflict(t, beijing, ops[0], ops[1])
+	old.call(t, beijing, model.FunctionGet, []byte(model.KindLicence), []byte("bj-scjg.1"))
+	old.apply(t, beijing, old.act(model.LicenceSuspend, 1, 2))
+	before := old.node(t, beijing)
+	before.caughtUp(old)
 
-	var blocks [][]byte
-	for b, err := range was.archive.Iterate(0) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		blocks = append(blocks, slices.Clone(b))
-	}
-	zero, err := origin.Open(blocks[0])
+	genesis, err := old.Ledger.Genesis()
 	if err != nil {
 		t.Fatal(err)
 	}
+	block0 := marshal(t, genesis)
 	doc, err := model.Canonical(old.genesis)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := *old.contract
-	c.ImportFrom = zero.Hash
-	now := &world{
-		World:   embeddedtest.Start(t, "jjj", chaincode, &c, "BeijingMSP", "TianjinMSP", "HebeiMSP", "CustomsMSP"),
-		genesis: old.genesis, contract: &c, serial: old.serial,
-	}
-	tianjin := now.client(t, "TianjinMSP", "tianjin", now.Conn)
-	now.call(t, tianjin, model.FunctionInit, doc, blocks[0])
-	is := now.node(t, now.client(t, "HebeiMSP", "hebei", now.Conn))
-	for rest := blocks[1:]; len(rest) > 0; {
-		n := min(2, len(rest))
-		now.call(t, tianjin, model.FunctionImport, rest[:n]...)
-		rest = rest[n:]
-	}
-	is.caughtUp(now)
-	position := was.records.Position()
-	if is.records.Position() != position {
-		t.Fatalf("%d leaves, were %d", is.records.Position(), position)
-	}
-	want, err := was.records.Entries(0, int(position))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := is.records.Entries(0, int(position))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var chain model.Digest
-	if uint64(len(want)) != position || uint64(len(got)) != position {
-		t.Fatalf("%d and %d of %d entries", len(want), len(got), position)
-	}
-	for i := range want {
-		w, g := &want[i], &got[i]
-		if w.Receipt.Leaf != g.Receipt.Leaf || w.Receipt.Position != g.Receipt.Position || w.Receipt.Operation != g.Receipt.Operation || (w.Msp != g.Msp && w.Operation.Type != model.Genesis) {
-			t.Fatalf("leaf %d differs: %+v, was %+v", i, g.Receipt, w.Receipt)
+	c := &contract.Contract{Genesis: model.DigestOf(doc), ImportFrom: model.Digest(fabblock.HeaderHash(genesis.GetHeader())), Verify: old.contract.Verify}
+	w := &world{World: embeddedtest.Start(t, "jjj", chaincode, c, "BeijingMSP", "TianjinMSP", "HebeiMSP", "CustomsMSP"), genesis: old.genesis, contract: c}
+	customs := w.client(t, "CustomsMSP", "customs", w.Conn)
+	w.call(t, customs, model.FunctionInit, doc, block0)
+	n := w.node(t, customs)
+	var blocks [][]byte
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for b, err := range beijing.Blocks(ctx, 1) {
+		if err != nil {
+			t.Fatal(err)
 		}
-		chain = model.Chain(chain, w.Receipt.Digest, w.Record)
+		raw, err := proto.Marshal(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if blocks = append(blocks, raw); uint64(len(blocks)) == old.Ledger.Height()-1 {
+			break
+		}
 	}
-	for _, o := range []struct {
-		msp, node string
-	}{{"BeijingMSP", "beijing"}, {"HebeiMSP", "hebei"}, {"CustomsMSP", "customs"}} {
-		now.call(t, now.client(t, o.msp, o.node, now.Conn), model.FunctionCloseImport, fmt.Append(nil, position), []byte(chain.String()))
+	w.call(t, customs, model.FunctionImport, blocks[:3]...)
+	w.call(t, customs, model.FunctionGet, []byte(model.KindLicence), []byte("bj-scjg.1")) // must not make the rest late
+	w.call(t, customs, model.FunctionImport, blocks[3:]...)
+	n.caughtUp(w)
+	status := importStatus(t, n)
+	if status.Position != before.records.Position() {
+		t.Fatalf("imported up to %d of %d", status.Position, before.records.Position())
 	}
-	now.apply(t, now.client(t, "BeijingMSP", "beijing", now.Conn), now.issues(2)...)
-	is.caughtUp(now)
-	if n := is.records.Position(); n != position+3 {
-		t.Errorf("%d leaves, want the pilot's %d, the closing and two more", n, position)
+	for _, member := range []struct{ msp, name string }{{"BeijingMSP", "beijing"}, {"TianjinMSP", "tianjin"}, {"HebeiMSP", "hebei"}} {
+		w.call(t, w.client(t, member.msp, member.name, w.Conn), model.FunctionCloseImport,
+			[]byte(strconv.FormatUint(status.Position, 10)), []byte(status.Chain.String()))
 	}
-	closed, err := is.records.View(model.KindImport, model.ImportID)
-	if err != nil || closed == nil || closed.State != model.Imported {
-		t.Errorf("%+v %v", closed, err)
+	w.serial = 1000
+	w.apply(t, w.client(t, "BeijingMSP", "beijing", w.Conn), w.issues(1)...)
+	n.caughtUp(w)
+
+	was, err := before.records.Entries(0, 1000)
+	if err != nil {
+		t.Fatal(err)
 	}
+	is, err := n.records.Entries(0, 1000)
+	if err != nil || len(is) != len(was)+2 {
+		t.Fatalf("%d leaves, were %d (%v)", len(is), len(was), err)
+	}
+	begun, err := old.genesis.Operations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range was {
+		a, b := was[i], is[i]
+		if a.Receipt.Leaf != b.Receipt.Leaf || a.Receipt.Position != b.Receipt.Position || a.Receipt.Time != b.Receipt.Time || a.Record != b.Record {
+			t.Fatalf("leaf %d: %+v, was %+v", i, b.Receipt, a.Receipt)
+		}
+		if i >= len(begun) && (a.Msp != b.Msp || a.Receipt.Late != b.Receipt.Late || b.Receipt.Late) {
+			t.Errorf("leaf %d: by %s, late %v; was by %s, late %v", i, b.Msp, b.Receipt.Late, a.Msp, a.Receipt.Late)
+		}
+	}
+
+	// A power cut takes all operations: they come back out of the imported blocks.
+	want, _, err := n.records.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.close()
+	lose(t, filepath.Join(n.dir, "records", "operations"))
+	n.open()
+	wait(t, "the operations", func() bool {
+		got, _, err := n.records.Digest()
+		return err == nil && got == want
+	})
+}
+
+func importStatus(t *testing.T, n *node) model.Import {
+	t.Helper()
+	s := n.records.Snapshot()
+	defer s.Release()
+	raw, err := s.Get(model.StateKey(model.KindImport, model.ImportID))
+	if err != nil || raw == nil {
+		t.Fatalf("no import (%v)", err)
+	}
+	var entry model.StateEntry
+	if err := json.Unmarshal(raw, &entry); err != nil {
+		t.Fatal(err)
+	}
+	value, err := model.DecodeEntry(model.KindImport, model.ImportID, entry.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *value.(*model.Import)
 }

@@ -226,35 +226,6 @@ func (r *run) recall(b *fabblock.Block) error {
 	return nil
 }
 
-// restore gives the records the operations of a block that they applied before.
-func (r *run) restore(b *fabblock.Block) error {
-	for i := range b.Txs {
-		t := &b.Txs[i]
-		if !r.ours(t) || len(t.Args) < 2 {
-			continue
-		}
-		ops := t.Args[1:]
-		if string(t.Args[0]) == model.FunctionInit {
-			doc, _, err := model.DecodeGenesis(t.Args[1])
-			if err != nil {
-				return err
-			}
-			derived, err := doc.Operations()
-			if err != nil {
-				return err
-			}
-			ops = make([][]byte, len(derived))
-			for j := range derived {
-				ops[j] = derived[j].Encode()
-			}
-		}
-		if err := r.cfg.Records.Restore(b.Number, t.ID, ops); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // genesis takes the channel's first configuration from block 0, which is known by its hash or, where the
 // operator has pinned none, believed at first sight.
 func (r *run) genesis(b *common.Block) error {

@@ -37,7 +37,7 @@ func (r *run) verify(b *fabblock.Block, data [][]byte) (*verified, error) {
 	_, _, _, at := r.cfg.Records.Cursor()
 	v := &verified{at: at, txs: make([]Tx, len(b.Txs))}
 	state := newOverlay(r.cfg.Records, b.Number)
-	done := make([][]model.Applied, len(b.Txs))
+	done := make([]outcome, len(b.Txs))
 	for i := range b.Txs {
 		t := &b.Txs[i]
 		v.txs[i] = Tx{ID: t.ID, Code: t.Code}
@@ -62,17 +62,14 @@ func (r *run) verify(b *fabblock.Block, data [][]byte) (*verified, error) {
 		if err != nil {
 			return nil, err
 		}
-		when := model.TimeOf(t.Time)
-		if x != nil {
-			for _, w := range x.Writes {
-				state.set(write{"", w.Key, w.Value, uint64(i)})
-			}
-			done[i] = x.Applied
-			when = attribute(x.Applied, model.MSPID(t.MSP), when)
+		if x == nil {
+			continue
 		}
-		if when.Time().After(v.at.Time()) {
-			v.at = when
+		for _, w := range x.Writes {
+			state.set(write{"", w.Key, w.Value, uint64(i)})
 		}
+		done[i].applied = x.Applied
+		v.at, done[i].at = moment(t, x.Applied, v.at)
 	}
 	if err := r.receipts(v, b.Number, done); err != nil {
 		return nil, err
@@ -81,34 +78,19 @@ func (r *run) verify(b *fabblock.Block, data [][]byte) (*verified, error) {
 	return v, nil
 }
 
-// attribute says on whose word and when where the contract left it to the transaction, and returns the latest
-// of these times.
-func attribute(applied []model.Applied, msp model.MSPID, at model.Time) model.Time {
-	var latest model.Time
-	for i := range applied {
-		a := &applied[i]
-		if a.Msp == "" {
-			a.Msp = msp
-		}
-		if a.At == (model.Time{}) {
-			a.At = at
-		}
-		if i == 0 || a.At.Time().After(latest.Time()) {
-			latest = a.At
-		}
-	}
-	if len(applied) == 0 {
-		return at
-	}
-	return latest
+// outcome is what a transaction applied.
+type outcome struct {
+	applied []model.Applied
+	at      []model.Time // ledger time by which each is judged late; nil: the block's
 }
 
 // receipts makes the leaves and receipts of what each transaction applied, now that the block's ledger time is
 // known.
-func (r *run) receipts(v *verified, block uint64, done [][]model.Applied) error {
+func (r *run) receipts(v *verified, block uint64, done []outcome) error {
 	_, _, position, _ := r.cfg.Records.Cursor()
 	last := map[recordKey]model.Digest{}
-	for i, applied := range done {
+	for i := range done {
+		applied := done[i].applied
 		if len(applied) == 0 {
 			continue
 		}
@@ -119,10 +101,14 @@ func (r *run) receipts(v *verified, block uint64, done [][]model.Applied) error 
 			if err != nil {
 				return err
 			}
+			at := v.at
+			if done[i].at != nil {
+				at = done[i].at[j]
+			}
 			receipt := model.Receipt{
 				Operation: a.Op.ID, Digest: a.Digest, Kind: a.Op.Kind, Record: a.Op.Record, Version: leaf.Version, State: leaf.State,
 				Position: position, Leaf: leaf.Hash(), Block: block, Tx: v.txs[i].ID, Time: a.Op.Time,
-				Late: v.at.Time().Sub(a.Op.Time.Time()) > Late,
+				Late: at.Time().Sub(a.Op.Time.Time()) > Late,
 			}
 			last[recordKey{a.Op.Kind, a.Op.Record}] = receipt.Leaf
 			v.txs[i].Receipts = append(v.txs[i].Receipts, receipt)
