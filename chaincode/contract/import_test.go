@@ -545,6 +545,37 @@ func TestDerivedAreNeverSent(t *testing.T) {
 	}
 }
 
+// BenchmarkImportSingles imports transactions of one operation each, which is what two signatures a block and
+// one a transaction cost.
+func BenchmarkImportSingles(b *testing.B) {
+	for _, n := range []int{1, 50} { // transactions a block
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			const total = 200
+			p := contracttest.NewPilot()
+			for i := range total {
+				issues(&testing.T{}, p, i+1, 1, contracttest.Created.Add(time.Hour))
+				if (i+1)%n == 0 {
+					p.Cut()
+				}
+			}
+			c := *p.Contract
+			c.ImportFrom = p.Source()
+			m := &mover{&testing.T{}, &c, contracttest.State{}, nil}
+			if err := m.call("BeijingMSP", "beijing", model.FunctionInit, p.Document, p.Blocks[0]); err != nil {
+				b.Fatal(err)
+			}
+			call := model.Call{Function: model.FunctionImport, Args: p.Blocks[1:], Msp: "BeijingMSP", CommonName: "beijing", Time: moved}
+			b.ResetTimer()
+			for range b.N {
+				if x, err := c.Execute(m.state, call); err != nil || len(x.Applied) != total {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N*total)/b.Elapsed().Seconds(), "operations/s")
+		})
+	}
+}
+
 func BenchmarkImport(b *testing.B) {
 	for _, n := range []int{1, 100, 500} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

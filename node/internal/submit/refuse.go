@@ -14,6 +14,8 @@ var aboutLedger = map[model.Code]Reason{
 	model.CodeTimeSkew:          ReasonClock,
 	model.CodeNotInitialised:    ReasonContract,
 	model.CodeLevelUnsupported:  ReasonContract,
+	model.CodeImportOpen:        ReasonContract, // the ledger is still taking over another's records
+	model.CodeShuttingDown:      ReasonLedger,   // a contract's service is being restarted
 }
 
 // proposalFailed deals with a proposal that failed as a whole: the ledger's trouble is waited out; an
