@@ -60,17 +60,23 @@ func (m *manifest) workloads() []workload {
 	return out
 }
 
+// rendered are the overlays built so far, by folder; no test here runs beside another.
+var rendered = map[string][]byte{}
+
 // render builds an overlay and decodes it. A field that Kubernetes does not know is a failure, as is a kind
 // that nothing here looks at.
 func render(t *testing.T, dir string) *manifest {
 	t.Helper()
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
-	if err != nil {
-		t.Fatalf("%s: %v", dir, err)
-	}
-	raw, err := built.AsYaml()
-	if err != nil {
-		t.Fatal(err)
+	raw, ok := rendered[dir]
+	if !ok {
+		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+		if err != nil {
+			t.Fatalf("%s: %v", dir, err)
+		}
+		if raw, err = built.AsYaml(); err != nil {
+			t.Fatal(err)
+		}
+		rendered[dir] = raw
 	}
 	m, err := decode(raw)
 	if err != nil {
