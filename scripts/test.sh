@@ -39,7 +39,9 @@ if [ "${1:-}" = soak ]; then
 	timeout=120m
 fi
 export ZL_PROGRAM="$PWD/bin/zhenglian" # whole-node tests at full count run the program as it is released
+bin/zl-network build # Fabric's programs, from their Go module; once
 go test $race -timeout $timeout ./...
+(cd network/deploy && go test -timeout 10m ./...) # a module of its own, for what only its tests need
 CGO_ENABLED=0 go test ./sdk/envelope/...
 
 if [ ! -d ../shared ]; then
