@@ -59,7 +59,7 @@ func drive(t *rapid.T, seen tally) {
 	})
 	w.t = t
 	w.check()
-	if w.chance(4, "moves") {
+	if w.chance(6, "moves") {
 		w.moves()
 	}
 }
