@@ -120,6 +120,7 @@ type node struct {
 	archive *archive.Archive
 	records *records.Store
 	f       *follow.Follower
+	faults  *fault // of the stores; nil: none
 
 	cancel context.CancelFunc
 	ended  chan error
@@ -171,6 +172,9 @@ func (n *node) open() {
 		n.t.Fatal(err)
 	}
 	n.cfg.Archive, n.cfg.Records = n.archive, n.records.Writer()
+	if n.faults != nil {
+		n.cfg.Archive, n.cfg.Records = faultyArchive{n.archive, n.faults}, faultyRecords{n.records.Writer(), n.faults}
+	}
 	if n.f, err = follow.New(n.cfg); err != nil {
 		n.t.Fatal(err)
 	}

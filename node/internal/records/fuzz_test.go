@@ -48,6 +48,18 @@ func FuzzValues(f *testing.F) {
 				return
 			}
 			again = encodeWindows(ws)
+		case spaceState, spaceVersion:
+			v, value, ok, err := decodeState(b)
+			if err != nil || !ok {
+				return
+			}
+			again = encodeState(v, value)
+		case spaceTx:
+			block, valid, err := decodeTx(b)
+			if err != nil {
+				return
+			}
+			again = encodeTx(block, valid)
 		case "c/":
 			x, err := decodeCursor(b)
 			if err != nil || b == nil {
