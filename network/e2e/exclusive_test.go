@@ -13,7 +13,7 @@ func TestSecondProcess(t *testing.T) {
 	c := newConsortium(t)
 	c.start("beijing")
 	n := c.nodes["beijing"]
-	b := newBook(t)
+	b := c.book()
 	stop := b.writers(n, 2)
 	pause(b, 2)
 

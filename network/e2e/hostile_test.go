@@ -52,12 +52,11 @@ func answered(t testing.TB, c net.Conn) (int, []byte) {
 	return r.StatusCode, body
 }
 
-// TestHostileClients: cut, slow, huge, old and meaningless requests. The node answers what can be answered,
+// hostileClients: cut, slow, huge, old and meaningless requests. The node answers what can be answered,
 // lets go of the rest, writes nothing, and goes on serving.
-func TestHostileClients(t *testing.T) {
-	t.Parallel()
-	n := solo(t, t.TempDir())
-	n.start()
+func hostileClients(t *testing.T, c *consortium) {
+	c.start("beijing")
+	n := c.nodes["beijing"]
 	before := n.at().Position
 	head := func(method, path, version string, length int) []byte {
 		return fmt.Appendf(nil, "%s %s %s\r\nHost: node\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",

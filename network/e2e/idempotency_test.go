@@ -9,12 +9,11 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
-// TestIdempotency sends one request again and again: at once from many callers, later, after a clean stop
+// idempotency sends one request again and again: at once from many callers, later, after a clean stop
 // and after a kill. There is one record, and every answer is the first one.
-func TestIdempotency(t *testing.T) {
-	t.Parallel()
-	n := solo(t, t.TempDir())
-	n.start()
+func idempotency(t *testing.T, c *consortium) {
+	c.start("beijing")
+	n := c.nodes["beijing"]
 	body := encodeDrafts(t, issueDraft(t, n.agency, "idem-1", 1), issueDraft(t, n.agency, "idem-2", 2))
 	const callers = 16
 	answers := make([]answer, callers)
@@ -60,7 +59,7 @@ func TestIdempotency(t *testing.T) {
 	same("after a kill", a, err)
 	refuse("after a kill")
 
-	counts := tally(t, n.log())
+	counts := tally(t, c.began, n.logFrom(c.began))
 	if counts["idem-1"] != 1 || counts["idem-2"] != 1 || counts["idem-3"] != 0 {
 		t.Errorf("the log holds %v", counts)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -45,41 +46,50 @@ func (bytesCodec) Unmarshal(data mem.BufferSlice, v any) error {
 // lie changes a block on its way to the node, or withholds it.
 type lie func(*common.Block) (withhold bool)
 
-// between is a gateway that stands between nodes and their ledger and may lie about blocks.
+// between is a gateway that stands between nodes and their ledger and may lie: about blocks, or about the
+// transactions that it is given to have endorsed.
 type between struct {
 	address string
 	lie     atomic.Pointer[lie]
+	forge   atomic.Pointer[func(payload []byte) []byte]
+	carried atomic.Int64 // calls
 }
 
 func (c *consortium) between() *between {
 	c.t.Helper()
-	b := &between{}
 	cert, err := tls.LoadX509KeyPair(filepath.Join(c.ledger.service, "tls.crt"), filepath.Join(c.ledger.service, "tls.key"))
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return newBetween(c.t, cert, c.ledger.address, filepath.Join(c.nodes["beijing"].dir, "gateway-1-ca.pem"), "")
+}
+
+// newBetween stands between nodes and a gateway, under a certificate that the nodes believe.
+func newBetween(t testing.TB, cert tls.Certificate, address, ca, name string) *between {
+	t.Helper()
+	b := &between{}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(mustRead(c.t, filepath.Join(c.nodes["beijing"].dir, "ledger-ca.pem"))) {
-		c.t.Fatal("no TLS authority")
+	if !roots.AppendCertsFromPEM(mustRead(t, ca)) {
+		t.Fatal("no TLS authority")
 	}
-	conn, err := grpc.NewClient(c.ledger.address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})),
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS12})),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(bytesCodec{}), grpc.MaxCallRecvMsgSize(64<<20), grpc.MaxCallSendMsgSize(64<<20)))
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	server := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&cert)), grpc.ForceServerCodecV2(bytesCodec{}), grpc.MaxRecvMsgSize(64<<20),
 		grpc.UnknownServiceHandler(func(_ any, in grpc.ServerStream) error { return b.pass(conn, in) }))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	b.address = l.Addr().String()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	c.t.Cleanup(func() {
+	t.Cleanup(func() {
 		server.Stop()
 		if err := <-served; err != nil {
-			c.t.Error(err)
+			t.Error(err)
 		}
 		_ = conn.Close()
 	})
@@ -88,6 +98,7 @@ func (c *consortium) between() *between {
 
 // pass carries one call.
 func (b *between) pass(conn *grpc.ClientConn, in grpc.ServerStream) error {
+	b.carried.Add(1)
 	method, _ := grpc.MethodFromServerStream(in)
 	ctx, cancel := context.WithCancel(in.Context())
 	defer cancel()
@@ -128,6 +139,11 @@ func (b *between) pass(conn *grpc.ClientConn, in grpc.ServerStream) error {
 				continue
 			}
 		}
+		if method == "/gateway.Gateway/Endorse" {
+			if m, err = b.endorsed(m); err != nil {
+				return status.Error(codes.Internal, err.Error())
+			}
+		}
 		if err := in.SendMsg(&m); err != nil {
 			return err
 		}
@@ -146,6 +162,21 @@ func (b *between) tamper(m []byte) ([]byte, bool, error) {
 	withhold := (*change)(r.GetBlock())
 	m, err := proto.Marshal(&r)
 	return m, withhold, err
+}
+
+// endorsed changes the payload of an endorsed transaction.
+func (b *between) endorsed(m []byte) ([]byte, error) {
+	change := b.forge.Load()
+	if change == nil {
+		return m, nil
+	}
+	var r gateway.EndorseResponse
+	if err := proto.Unmarshal(m, &r); err != nil {
+		return m, err
+	}
+	e := r.GetPreparedTransaction()
+	e.Payload = (*change)(e.GetPayload())
+	return proto.Marshal(&r)
 }
 
 // TestLyingLedger puts a liar between one of two nodes and the ledger. That node stops before the bad block
@@ -175,7 +206,7 @@ func TestLyingLedger(t *testing.T) {
 			c.ledger.start()
 			b := c.between()
 			honest, misled := c.nodes["beijing"], c.nodes["tianjin"]
-			misled.configure(func(m map[string]any) { m["ledger"].(map[string]any)["gateways"] = []string{b.address} })
+			misled.configure(func(m map[string]any) { dial(m, b.address) })
 			honest.start()
 			misled.start()
 			var issued []model.Outcome
@@ -217,7 +248,7 @@ func TestLyingLedger(t *testing.T) {
 				t.Fatal(err)
 			}
 			misled.start()
-			wrote := func() bool { return tally(t, misled.log())["while-1"] == 1 }
+			wrote := func() bool { return tally(t, 0, misled.log())["while-1"] == 1 }
 			if accepted {
 				eventually(t, 20*time.Second, "what was accepted is committed", wrote)
 			}

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/zhenglian/zhenglian/network/fabric"
 )
 
 // program is the node's program, built by TestMain.
@@ -16,6 +18,14 @@ var program string
 var workshop string
 
 func TestMain(m *testing.M) {
+	// Peers ask this very program to build their chaincode packages.
+	if len(os.Args) > 1 && os.Args[1] == "ccaas" {
+		if err := fabric.Builder(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "ccaas:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(run(m))
 }
 
@@ -29,7 +39,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if err := os.RemoveAll(workshop); err != nil {
+	if err := errors.Join(nothingLeft(), os.RemoveAll(workshop)); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return max(code, 1)
 	}
@@ -41,11 +51,17 @@ func build(dir string) (string, error) {
 		return filepath.Abs(p)
 	}
 	out := filepath.Join(dir, "zhenglian")
-	cmd := exec.Command("go", "build", "-o", out, "github.com/zhenglian/zhenglian/node/cmd/zhenglian")
-	if msg, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("the program cannot be built: %w\n%s", err, msg), os.RemoveAll(dir))
+	if err := compile(out, "github.com/zhenglian/zhenglian/node/cmd/zhenglian"); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
 	}
 	return out, nil
+}
+
+func compile(out, from string) error {
+	if msg, err := exec.Command("go", "build", "-o", out, from).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s cannot be built: %w\n%s", from, err, msg)
+	}
+	return nil
 }
 
 // soak tells whether the faults are run at full counts.

@@ -13,23 +13,28 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/network/fabric"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // node is one node: its folder, its process while it runs, and how to call it.
 type node struct {
 	t          testing.TB
+	owner      testing.TB // its process lives as long; t may be a part of it
 	name       string
 	agency     string // its first API keys belong to
 	dir        string
 	url, admin string
 	keys       map[string]string // by role
+	pristine   string            // its folder as it was founded
 	client     *http.Client
 	p          *process
 }
@@ -44,7 +49,7 @@ type ledger struct {
 }
 
 func newNode(t testing.TB, name, agency, dir, listen, admin string, keys map[string]string) *node {
-	n := &node{t: t, name: name, agency: agency, dir: dir, url: "http://" + listen, admin: "http://" + admin, keys: keys}
+	n := &node{t: t, owner: t, name: name, agency: agency, dir: dir, url: "http://" + listen, admin: "http://" + admin, keys: keys}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	n.client = &http.Client{Transport: transport, Timeout: 40 * time.Second}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -73,12 +78,14 @@ func solo(t testing.TB, dir string) *node {
 
 func (n *node) ledgerDir() string { return filepath.Join(n.dir, "..", "..", "ledger") }
 
-// consortium is four nodes on one ledger in a process of its own.
+// consortium is four nodes on one ledger.
 type consortium struct {
 	t      testing.TB
 	dir    string
-	ledger *ledger
+	ledger *ledger         // the embedded ledger's process; nil on Fabric
+	fabric *fabric.Network // nil on the embedded ledger
 	nodes  map[string]*node
+	began  uint64 // position of the log at which this test began: on Fabric others came before it
 }
 
 var memberNames = []string{"beijing", "tianjin", "hebei", "customs"}
@@ -101,9 +108,10 @@ func newConsortium(t testing.TB) *consortium {
 	edit(t, filepath.Join(c.ledger.service, "ledger.yaml"), func(m map[string]any) { m["listen"] = c.ledger.address })
 	for _, described := range d.Nodes {
 		n := newNode(t, described.Name, homes[described.Name], filepath.Join(c.dir, "nodes", described.Name), free(t), free(t), described.Keys)
+		n.pristine = filepath.Join(from, "nodes", described.Name)
 		n.configure(func(m map[string]any) {
 			m["listen"], m["admin"] = n.url[len("http://"):], n.admin[len("http://"):]
-			m["ledger"].(map[string]any)["gateways"] = []string{c.ledger.address}
+			dial(m, c.ledger.address)
 		})
 		c.nodes[n.name] = n
 	}
@@ -141,9 +149,13 @@ func copyTree(t testing.TB, from, to string) {
 // start starts the ledger and some of the nodes, and waits until they are ready.
 func (c *consortium) start(names ...string) {
 	c.t.Helper()
-	c.ledger.start()
+	if c.ledger != nil {
+		c.ledger.start()
+	}
 	for _, name := range names {
-		c.nodes[name].launch()
+		if n := c.nodes[name]; n.p == nil || n.p.ended() {
+			n.launch()
+		}
 	}
 	for _, name := range names {
 		c.nodes[name].ready()
@@ -164,6 +176,11 @@ func edit(t testing.TB, path string, change func(map[string]any)) {
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// dial sets where the first gateway of a node's configuration is.
+func dial(config map[string]any, address string) {
+	config["ledger"].(map[string]any)["gateways"].([]any)[0].(map[string]any)["address"] = address
 }
 
 func (n *node) configure(change func(map[string]any)) {
@@ -187,7 +204,7 @@ func (l *ledger) start() {
 }
 
 // launch starts the node's process; ready waits for it.
-func (n *node) launch() { n.t.Helper(); n.p = start(n.t, "serve", "--dir", n.dir) }
+func (n *node) launch() { n.t.Helper(); n.p = startFor(n.t, n.owner, "serve", "--dir", n.dir) }
 
 func (n *node) start() {
 	n.t.Helper()
@@ -197,7 +214,7 @@ func (n *node) start() {
 
 func (n *node) ready() {
 	n.t.Helper()
-	eventually(n.t, 30*time.Second, n.name+" is ready", func() bool {
+	eventually(n.t, 60*time.Second, n.name+" is ready", func() bool {
 		if n.p.ended() {
 			n.t.Fatalf("%s ended:\n%s", n.name, n.p.out.tail(4000))
 		}
@@ -226,6 +243,27 @@ type answer struct {
 func (a answer) problem() (p model.Problem) {
 	_ = json.Unmarshal(a.body, &p) // the zero value says enough
 	return p
+}
+
+// metric reads one of the node's metrics, added up over its labels; −1 while it cannot be read.
+func (n *node) metric(name string) (sum float64) {
+	a, err := n.get(n.admin + "/metrics")
+	if err != nil || a.status != http.StatusOK {
+		return -1
+	}
+	for line := range strings.Lines(string(a.body)) {
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok || (rest[0] != ' ' && rest[0] != '{') {
+			continue
+		}
+		f := strings.Fields(line)
+		v, err := strconv.ParseFloat(f[len(f)-1], 64)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		sum += v
+	}
+	return sum
 }
 
 func (n *node) get(url string) (answer, error) {

@@ -14,16 +14,20 @@ import (
 // stopLimit is how long a process may take to end when asked to.
 const stopLimit = 15 * time.Second
 
-// process is a child in a process group of its own. It ends with its test, and with the test's process.
+// process is a child in a process group of its own. It ends with the test that started it, and with the test's
+// process.
 type process struct {
-	t    testing.TB
+	t    testing.TB // complains
 	cmd  *exec.Cmd
 	out  output
 	done chan struct{} // closed when it has ended
 	err  error         // set before done is closed
 }
 
-func start(t testing.TB, args ...string) *process {
+func start(t testing.TB, args ...string) *process { t.Helper(); return startFor(t, t, args...) }
+
+// startFor starts a process that lives as long as the test owner, of which t may be a part.
+func startFor(t, owner testing.TB, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(program, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
@@ -35,11 +39,12 @@ func start(t testing.TB, args ...string) *process {
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
-	t.Cleanup(func() {
+	owner.Cleanup(func() {
+		p.t = owner
 		p.signal(syscall.SIGKILL)
 		<-p.done
-		if t.Failed() {
-			t.Logf("zhenglian %q printed:\n%s", args, p.out.tail(6000))
+		if owner.Failed() {
+			owner.Logf("zhenglian %q printed:\n%s", args, p.out.tail(6000))
 		}
 	})
 	return p
