@@ -75,7 +75,7 @@ type Config struct {
 	Bytes      int           // of operations in one transaction: 1 MiB
 	InFlight   int           // transactions at a time: 4
 	Gather     time.Duration // while transactions are in flight, operations wait for company this long: 25 ms
-	Resubmit   time.Duration // an ordered transaction that no block shows is sent again after: 20 s
+	Resubmit   time.Duration // an ordered transaction that no block shows is sent again after: 6 s
 	Retry      time.Duration // first pause after a failure, doubled up to MaxRetry: 50 ms
 	MaxRetry   time.Duration // 5 s
 
@@ -99,7 +99,7 @@ func (c *Config) defaults() {
 		v *time.Duration
 		d time.Duration
 	}{
-		{&c.Gather, 25 * time.Millisecond}, {&c.Resubmit, 20 * time.Second},
+		{&c.Gather, 25 * time.Millisecond}, {&c.Resubmit, 6 * time.Second},
 		{&c.Retry, 50 * time.Millisecond}, {&c.MaxRetry, 5 * time.Second},
 	} {
 		if *d.v <= 0 {
