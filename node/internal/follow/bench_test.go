@@ -89,6 +89,7 @@ type fixed struct {
 
 func (f fixed) Height() uint64                 { return uint64(len(f.blocks)) }
 func (f fixed) Block(n uint64) ([]byte, error) { return f.blocks[n], nil }
+func (f fixed) Marked(uint64) []uint64         { return []uint64{0} }
 
 // kilobytes makes operations of some 1,024 bytes.
 func (w *world) kilobytes(n int) []model.Operation {

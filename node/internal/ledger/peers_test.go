@@ -173,7 +173,7 @@ func several(t *testing.T, change func(*ledger.Config), peers ...*fakePeer) *led
 	}
 	cfg := ledger.Config{
 		Identity: id, Channel: "jjj", Chaincode: "store", Rest: time.Minute, MaxRest: time.Minute,
-		HeightTimeout: 50 * time.Millisecond, HeightGrace: 20 * time.Millisecond, EndorseTimeout: 50 * time.Millisecond,
+		HeightTimeout: 500 * time.Millisecond, HeightGrace: 20 * time.Millisecond, EndorseTimeout: 500 * time.Millisecond,
 	}
 	for i, p := range peers {
 		cfg.Gateways = append(cfg.Gateways, ledger.Gateway{Name: string(rune('a' + i)), Conn: p.conn})
@@ -434,7 +434,7 @@ func TestHungGateway(t *testing.T) {
 				t.Fatalf("%v", err)
 			}
 		}
-		if d := time.Since(begun); served != 10 || d > 2*time.Second {
+		if d := time.Since(begun); served != 10 || d > 4*time.Second {
 			t.Errorf("%d served in %v", served, d)
 		}
 	}
