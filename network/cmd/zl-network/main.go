@@ -24,7 +24,7 @@ func main() {
 			fmt.Fprintln(os.Stderr, "zl-network:", err)
 		}
 		stop()
-		os.Exit(1)
+		os.Exit(statusOf(err))
 	}
 }
 
@@ -38,6 +38,8 @@ func command() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddCommand(buildCommand(), upCommand(), upgradeCommand(), downCommand(), statusCommand(), builderCommand())
+	root.AddCommand(doctorCommand(), restartCommand(), renewCommand())
+	root.AddCommand(benchCommand())
 	return root
 }
 

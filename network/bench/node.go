@@ -1,0 +1,169 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/network/fabric"
+)
+
+// array is how many operations one request carries.
+const array = 100
+
+// node is the API of the measured node.
+type node struct {
+	url, key string
+	client   *http.Client
+}
+
+func newNode(n *fabric.Node) (*node, error) {
+	if n == nil || n.Keys["approver"] == "" {
+		return nil, fmt.Errorf("the network has no node of %s with an approver's key", nodeOrg)
+	}
+	return &node{url: n.URL, key: n.Keys["approver"], client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 512}}}, nil
+}
+
+var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// post sends a body and gives the whole answer to read, for as long as read runs. Any status but 200 is an error.
+func (n *node) post(ctx context.Context, path string, body []byte, read func([]byte) error) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+n.key)
+	r, err := n.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	out := answers.Get().(*bytes.Buffer)
+	defer answers.Put(out)
+	out.Reset()
+	if _, err := out.ReadFrom(io.LimitReader(r.Body, 64<<20)); err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: status %d: %.300s", path, r.StatusCode, out)
+	}
+	return read(out.Bytes())
+}
+
+// write sends drafts and returns the records once all are committed.
+func (n *node) write(ctx context.Context, body []byte, want int) (ids []model.RecordID, err error) {
+	err = n.post(ctx, "/v1/operations", body, func(out []byte) (err error) {
+		ids, err = committed(out, want)
+		return err
+	})
+	return ids, err
+}
+
+// committed reads the outcomes of one request: every one committed, and its record. It looks for the two members
+// only, so that the load generator takes little of the machine; what it accepts here is read back afterwards.
+func committed(out []byte, want int) ([]model.RecordID, error) {
+	const status, record = `"status":"committed"`, `"record":"`
+	ids := make([]model.RecordID, 0, want)
+	rest := out
+	for len(ids) < want {
+		at := bytes.Index(rest, []byte(status))
+		if at < 0 {
+			return nil, fmt.Errorf("%d of %d operations are committed: %.300s", len(ids), want, out)
+		}
+		rest = rest[at+len(status):]
+		if at = bytes.Index(rest, []byte(record)); at < 0 {
+			return nil, fmt.Errorf("an outcome names no record: %.300s", out)
+		}
+		rest = rest[at+len(record):]
+		end := bytes.IndexByte(rest, '"')
+		if end < 0 {
+			return nil, fmt.Errorf("an outcome's record has no end: %.300s", out)
+		}
+		ids = append(ids, model.RecordID(rest[:end]))
+	}
+	return ids, nil
+}
+
+// question is a licence to verify, as the node and as the plain client are asked about it.
+type question struct {
+	body   []byte
+	record model.RecordID
+}
+
+// readBack asks the node for a verdict on every record: all distinct, all of them as wanted. It returns the questions
+// by which each can be asked about by its identifier.
+func (n *node) readBack(ctx context.Context, ids []model.RecordID, want model.Word) ([]question, error) {
+	distinct := slices.Clone(ids)
+	slices.Sort(distinct)
+	if distinct = slices.Compact(distinct); len(distinct) != len(ids) {
+		return nil, fmt.Errorf("%d distinct records, want %d", len(distinct), len(ids))
+	}
+	out := make([]question, 0, len(distinct))
+	for part := range slices.Chunk(distinct, model.MaxQueries) {
+		queries := make([]model.Query, len(part))
+		for i, id := range part {
+			queries[i].Record = id
+		}
+		var verdicts []struct {
+			Verdict model.Word   `json:"verdict"`
+			Reason  model.Reason `json:"reason"`
+			Record  struct {
+				Public struct {
+					Identifier model.LicenceID `json:"identifier"`
+				} `json:"public"`
+			} `json:"record"`
+		}
+		if err := n.post(ctx, "/v1/verify", mustJSON(queries), func(raw []byte) error { return json.Unmarshal(raw, &verdicts) }); err != nil {
+			return nil, fmt.Errorf("read back: %w", err)
+		}
+		if len(verdicts) != len(part) {
+			return nil, fmt.Errorf("read back: %d verdicts for %d queries", len(verdicts), len(part))
+		}
+		for i, v := range verdicts {
+			if v.Verdict != want {
+				return nil, fmt.Errorf("read back: %s is %s (%s), want %s", part[i], v.Verdict, v.Reason, want)
+			}
+			out = append(out, question{mustJSON(model.Query{Identifier: v.Record.Public.Identifier}), part[i]})
+		}
+	}
+	return out, nil
+}
+
+// readBackSoon is readBack of what others wrote: the node may be a moment behind.
+func (n *node) readBackSoon(ctx context.Context, ids []model.RecordID) error {
+	for deadline := time.Now().Add(time.Minute); ; {
+		_, err := n.readBack(ctx, ids, model.Valid)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// verify asks one question and expects a valid licence; it looks at every 64th answer in full.
+func (n *node) verify(ctx context.Context, body []byte, check bool) error {
+	return n.post(ctx, "/v1/verify", body, func(out []byte) error {
+		if !check {
+			return nil
+		}
+		var v struct {
+			Verdict model.Word `json:"verdict"`
+		}
+		if err := json.Unmarshal(out, &v); err != nil || v.Verdict != model.Valid {
+			return fmt.Errorf("verdict %q: %.300s", v.Verdict, out)
+		}
+		return nil
+	})
+}
