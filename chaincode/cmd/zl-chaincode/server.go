@@ -136,7 +136,8 @@ func (s *Server) Connect(stream peer.Chaincode_ConnectServer) error {
 	err := s.shim.Connect(converse(stream, s.ending, s.count))
 	select {
 	case <-s.ending:
-		err = nil
+		s.log.Info("peer was let go", "peer", from)
+		return nil
 	default:
 	}
 	s.log.Info("peer left", "peer", from, "cause", fmt.Sprint(err))
