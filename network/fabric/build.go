@@ -55,7 +55,7 @@ func Checkout() (string, error) {
 func Cache(checkout string) string { return filepath.Join(checkout, "bin", "fabric", PinnedVersion) }
 
 // Build compiles Fabric's programs from the pinned module into a folder. It does nothing when they are there already,
-// made of the same modules by the same Go. progress is told each step; it may be nil. lines, if not nil, is called
+// made of the same modules by the same Go; of two builds at once the second waits for the first. progress is told each step; it may be nil. packages, if not nil, is called
 // with the number of packages compiled so far.
 func Build(ctx context.Context, checkout, to string, progress func(Step), packages func(int)) error {
 	if progress == nil {
@@ -66,13 +66,18 @@ func Build(ctx context.Context, checkout, to string, progress func(Step), packag
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	unlock, err := waitLock(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	mark := filepath.Join(to, "built.json")
 	if had, err := os.ReadFile(mark); err == nil && bytes.Equal(had, key) && complete(to) {
 		progress(Step{Name: "build", Note: "up to date in " + to})
 		return nil
-	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
 	}
 	if err := os.Remove(mark); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -113,10 +114,11 @@ func (n *Network) Deploy(ctx context.Context, d Deployment) error {
 	if err := together(n.peers, func(p *Peer) error { return n.install(ctx, p, d) }); err != nil {
 		return err
 	}
-	if err := n.define(ctx, d); err != nil {
+	sequence, err := n.define(ctx, d)
+	if err != nil {
 		return err
 	}
-	if err := n.WaitEndorsing(ctx, d.Name, d.Version); err != nil {
+	if err := n.WaitEndorsing(ctx, d.Name, sequence); err != nil {
 		return err
 	}
 	for _, old := range n.deployments(d.Name) {
@@ -178,18 +180,18 @@ func (n *Network) install(ctx context.Context, p *Peer, d Deployment) error {
 	})
 }
 
-// define approves and commits the definition unless the channel has it.
-func (n *Network) define(ctx context.Context, d Deployment) error {
+// define approves and commits the definition unless the channel has it, and returns its sequence.
+func (n *Network) define(ctx context.Context, d Deployment) (sequence int64, err error) {
 	policy, err := n.policyOf(d.Policy)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	now, err := n.peers[0].Definition(ctx, d.Name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if now.Version == d.Version && now.Policy == d.Policy {
-		return nil
+		return now.Sequence, nil
 	}
 	def := func(p *Peer) *chaincode.Definition {
 		return &chaincode.Definition{
@@ -210,10 +212,10 @@ func (n *Network) define(ctx context.Context, d Deployment) error {
 			})
 		})
 	}); err != nil {
-		return err
+		return 0, err
 	}
 	p := n.peers[0]
-	return p.asAdmin(func(conn grpc.ClientConnInterface, id identity.SigningIdentity) error {
+	return now.Sequence + 1, p.asAdmin(func(conn grpc.ClientConnInterface, id identity.SigningIdentity) error {
 		return n.ordered(ctx, func() error {
 			if at, err := p.Definition(ctx, d.Name); err == nil && at.Sequence > now.Sequence {
 				return nil
@@ -247,8 +249,9 @@ func passing(err error) bool {
 	return false
 }
 
-// WaitEndorsing waits until every peer runs a contract in a version and every gateway knows that all the others do.
-func (n *Network) WaitEndorsing(ctx context.Context, contract, version string) error {
+// WaitEndorsing waits until every peer runs a contract as a definition says, or a later one, and every gateway knows
+// that all the others do.
+func (n *Network) WaitEndorsing(ctx context.Context, contract string, sequence int64) error {
 	ctx, cancel := context.WithTimeout(ctx, starting)
 	defer cancel()
 	return together(n.peers, func(p *Peer) error {
@@ -262,12 +265,12 @@ func (n *Network) WaitEndorsing(ctx context.Context, contract, version string) e
 			}
 			with := 0
 			for _, s := range seen {
-				if s.Contracts[contract] == version {
+				if at, err := strconv.ParseInt(s.Contracts[contract], 10, 64); err == nil && at >= sequence {
 					with++
 				}
 			}
 			if with < len(n.peers) {
-				return fmt.Errorf("%s knows %d of %d peers with %s %s", p.Name, with, len(n.peers), contract, version)
+				return fmt.Errorf("%s knows %d of %d peers that run %s by definition %d", p.Name, with, len(n.peers), contract, sequence)
 			}
 			return nil
 		})

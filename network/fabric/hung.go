@@ -18,6 +18,7 @@ import (
 type pulse struct {
 	active bool    // takes part in consensus, as opposed to fetching blocks first
 	height uint64  // blocks
+	leads  bool
 	beats  float64 // times that its Raft loop stored something; -1 where it does not say
 	err    error   // it did not answer
 }
@@ -37,18 +38,19 @@ func (o *Orderer) pulse(ctx context.Context) pulse {
 	if !ok {
 		beats = -1
 	}
-	return pulse{m.Status == "active", m.Height, beats, nil}
+	leads, _ := page.value("consensus_etcdraft_is_leader", "channel", Channel)
+	return pulse{m.Status == "active", m.Height, leads == 1, beats, nil}
 }
 
 // hung judges two pulses of every orderer, some ticks apart: the indexes of those that hang. An orderer that does not
 // run or answer is not among them; that is another fault.
 func hung(before, after []pulse) []int {
-	alive, top, grew := false, uint64(0), uint64(0)
+	led, top, grew := false, uint64(0), uint64(0)
 	for i := range before {
 		if before[i].err != nil || after[i].err != nil {
 			continue
 		}
-		alive = alive || after[i].beats > before[i].beats
+		led = led || (before[i].leads && after[i].leads && after[i].beats > before[i].beats)
 		top = max(top, after[i].height)
 		grew = max(grew, after[i].height-min(before[i].height, after[i].height))
 	}
@@ -58,7 +60,8 @@ func hung(before, after []pulse) []int {
 		if b.err != nil || a.err != nil || !b.active || !a.active || a.height > b.height {
 			continue
 		}
-		silent := alive && b.beats >= 0 && a.beats == b.beats
+		// Without a leader nobody sends heartbeats, and a live member may be silent for two election timeouts.
+		silent := led && b.beats >= 0 && a.beats == b.beats
 		behind := grew >= 2 && a.height < top && (b.beats < 0 || a.beats == b.beats)
 		if silent || behind {
 			out = append(out, i)
@@ -67,7 +70,7 @@ func hung(before, after []pulse) []int {
 	return out
 }
 
-// Hung watches the orderers for about twelve ticks and returns those that hang.
+// Hung watches the orderers for eight ticks and returns those that hang.
 func (n *Network) Hung(ctx context.Context) ([]*Orderer, error) {
 	look := func() []pulse {
 		out := make([]pulse, len(n.orderers))
@@ -81,7 +84,7 @@ func (n *Network) Hung(ctx context.Context) ([]*Orderer, error) {
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-time.After(max(12*n.Spec().Tick, 2*time.Second)):
+	case <-time.After(max(8*n.Spec().Tick, time.Second)):
 	}
 	var out []*Orderer
 	for _, i := range hung(before, look()) {

@@ -144,7 +144,7 @@ type Seen struct {
 	MSP       string
 	Address   string
 	Height    uint64
-	Contracts map[string]string // version by name
+	Contracts map[string]string // sequence of the definition that the peer runs, by name
 }
 
 // Sees asks the peer whom it knows in the channel.
@@ -171,6 +171,7 @@ func (p *Peer) Sees(ctx context.Context) ([]Seen, error) {
 				seen.Address = alive.GetAliveMsg().GetMembership().GetEndpoint()
 				props := info.GetStateInfo().GetProperties()
 				seen.Height = props.GetLedgerHeight()
+				// What gossip calls the version is the definition's sequence.
 				for _, c := range props.GetChaincodes() {
 					seen.Contracts[c.GetName()] = c.GetVersion()
 				}

@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 const (
@@ -124,7 +126,25 @@ func writeFile(path string, raw []byte, mode os.FileMode) error {
 	return err
 }
 
-// lock keeps a second command from changing the same network.
+// errLocked says that another program holds a folder's lock.
+var errLocked = errors.New("another command is at work there: wait for it to end")
+
+// waitLock takes a folder's lock as soon as nobody else has it.
+func waitLock(ctx context.Context, dir string) (unlock func(), err error) {
+	for {
+		unlock, err := lock(dir)
+		if !errors.Is(err, errLocked) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// lock keeps a second command from changing the same folder.
 func lock(dir string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -132,7 +152,10 @@ func lock(dir string) (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("another command is changing the network in %s: wait for it to end (%w)", dir, err)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = errLocked
+		}
+		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	return func() { _ = f.Close() }, nil
 }
