@@ -16,8 +16,8 @@ import (
 
 // pulse is what shows that an orderer goes on.
 type pulse struct {
-	active bool    // takes part in consensus, as opposed to fetching blocks first
-	height uint64  // blocks
+	active bool   // takes part in consensus, as opposed to fetching blocks first
+	height uint64 // blocks
 	leads  bool
 	beats  float64 // times that its Raft loop stored something; -1 where it does not say
 	err    error   // it did not answer

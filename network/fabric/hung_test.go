@@ -7,7 +7,9 @@ import (
 )
 
 func TestHung(t *testing.T) {
-	live := func(h uint64, leads bool, beats float64) pulse { return pulse{active: true, height: h, leads: leads, beats: beats} }
+	live := func(h uint64, leads bool, beats float64) pulse {
+		return pulse{active: true, height: h, leads: leads, beats: beats}
+	}
 	gone := pulse{err: errors.New("no answer")}
 	tests := []struct {
 		name          string
