@@ -57,6 +57,9 @@ func (h health) Components() []sdk.Component {
 	writes := sdk.Component{Name: "writes", Status: sdk.OK}
 	if reason, code := n.submit.Degraded(); reason != "" {
 		writes.Status, writes.Code, writes.Detail = sdk.Degraded, code, string(reason)
+		if err := n.submit.Trouble(); err != nil {
+			writes.Detail += ": " + brief(err.Error())
+		}
 		if reason == "recovering" && n.records.Position() > 0 && time.Since(n.started) < quietFor {
 			writes.Status = sdk.Failed // not ready yet, for a moment
 		}
@@ -79,6 +82,15 @@ func (h health) Components() []sdk.Component {
 		out = append(out, ledger)
 	}
 	return out
+}
+
+// brief keeps the beginning of a text: of an error that lists what each of many peers said, that is the gist.
+func brief(s string) string {
+	const most = 400 // bytes
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 func newGate(keys *auth.Keys, perSecond float64) gate {

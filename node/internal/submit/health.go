@@ -24,6 +24,7 @@ const (
 type health struct {
 	reason   Reason
 	cause    model.Code
+	trouble  error     // that the cause was read from
 	failures int       // proposals in a row that the ledger did not answer
 	until    time.Time // no new proposal before
 }
@@ -33,6 +34,13 @@ func (s *Submitter) Degraded() (Reason, model.Code) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.health.reason, s.health.cause
+}
+
+// Trouble is what the reason came with, for operators; nil where there is none.
+func (s *Submitter) Trouble() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.health.trouble
 }
 
 // fail notes that the ledger or the disk did not serve, and pauses new proposals; mu is held.
@@ -60,7 +68,7 @@ func (s *Submitter) setReason(reason Reason, err error) {
 	if s.health.reason != reason {
 		s.cfg.Logger.Warn("submission is held up", "reason", reason, "cause", err)
 	}
-	s.health.reason, s.health.cause = reason, codeOf(err)
+	s.health.reason, s.health.cause, s.health.trouble = reason, codeOf(err), err
 }
 
 // well notes that the ledger served.
