@@ -41,7 +41,6 @@ type Process struct {
 	log      string
 	pid      string // file
 	attached bool
-	network  string // the network's folder, for messages
 
 	mu    sync.Mutex
 	child *exec.Cmd     // guarded by mu: when this program started it
