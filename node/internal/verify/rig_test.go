@@ -103,8 +103,13 @@ func (r *rig) give(x *model.Execution) {
 	w := r.store.Writer()
 	n, position := r.store.Height(), r.store.Position()
 	hash := sha256.Sum256(binary.BigEndian.AppendUint64(nil, n))
-	if err := w.Block(n, hash, model.TimeOf(noon), x.Writes); err != nil {
+	if err := w.Block(n, hash, model.TimeOf(noon), []string{hex.EncodeToString(hash[:])}, nil); err != nil {
 		r.t.Fatal(err)
+	}
+	for _, s := range x.Writes {
+		if err := w.Write("", s.Key, s.Value, 0); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 	for i := range x.Applied {
 		a := &x.Applied[i]
