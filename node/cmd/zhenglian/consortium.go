@@ -130,16 +130,9 @@ func joinCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "join", Short: "join this organisation's prepared node to the ledger", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			for _, s := range gateways {
-				parts := strings.Split(s, ",")
-				if len(parts) < 2 || len(parts) > 3 {
-					return fmt.Errorf("%w: --gateway %q: give HOST:PORT,TLS-ROOTS.pem[,SERVER-NAME]", errUse, s)
-				}
-				g := app.Gateway{Address: parts[0], TLSRoots: parts[1]}
-				if len(parts) == 3 {
-					g.ServerName = parts[2]
-				}
-				n.Ledger.Gateways = append(n.Ledger.Gateways, g)
+			var err error
+			if n.Ledger.Gateways, err = parseGateways(gateways); err != nil {
+				return err
 			}
 			if err := app.Join(dir, genesis, digest, n); err != nil {
 				return err
@@ -156,11 +149,28 @@ func joinCommand() *cobra.Command {
 	f.StringVar(&genesis, "genesis", "", "the genesis document")
 	f.StringVar(&digest, "digest", "", "its digest, as agreed between the organisations")
 	f.StringVar(&n.GenesisBlock, "genesis-block", "", "hash of the channel's block 0 header, 64 hexadecimal digits, as agreed")
+	f.StringVar(&n.ImportFrom, "import-from", "", "the same of the ledger that this one took over, where it did")
 	f.StringVar(&n.Channel, "channel", "jjj", "channel")
 	f.StringVar(&n.Chaincode, "chaincode", "zhenglian", "contract name on the channel")
 	f.StringArrayVar(&gateways, "gateway", nil, "HOST:PORT,TLS-ROOTS.pem[,SERVER-NAME] of a peer, one's own first; once for each")
 	require(c, "dir", "genesis", "digest", "genesis-block", "gateway")
 	return c
+}
+
+// parseGateways reads the flags of gateways.
+func parseGateways(flags []string) (out []app.Gateway, err error) {
+	for _, s := range flags {
+		parts := strings.Split(s, ",")
+		if len(parts) < 2 || len(parts) > 3 {
+			return nil, fmt.Errorf("%w: --gateway %q: give HOST:PORT,TLS-ROOTS.pem[,SERVER-NAME]", errUse, s)
+		}
+		g := app.Gateway{Address: parts[0], TLSRoots: parts[1]}
+		if len(parts) == 3 {
+			g.ServerName = parts[2]
+		}
+		out = append(out, g)
+	}
+	return out, nil
 }
 
 func foundCommand() *cobra.Command {

@@ -6,6 +6,7 @@
 //	zhenglian import, licence, verify, history
 //	                               client commands over the node's API
 //	zhenglian reindex              rebuild a stopped node's stores from its archive
+//	zhenglian migrate              move a pilot from the embedded ledger to Fabric
 //	zhenglian finding              why a node's follower has stopped
 //	zhenglian ledger serve, fsck   the embedded ledger's own process, and its full check
 //

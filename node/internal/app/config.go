@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/migrate"
 )
 
 // ConfigFile is the name of a node's configuration in its folder.
@@ -21,17 +22,18 @@ const ConfigFile = "zhenglian.yaml"
 
 // Config is a node's configuration. Paths are relative to the folder of the file. Unknown keys are refused.
 type Config struct {
-	Node          model.NodeID `yaml:"node"`           // this node's id: its certificate's common name
-	Msp           model.MSPID  `yaml:"msp"`            // its organisation
-	Channel       string       `yaml:"channel"`        // ledger channel
-	Chaincode     string       `yaml:"chaincode"`      // contract name
-	Genesis       string       `yaml:"genesis"`        // file of the genesis document
-	GenesisDigest string       `yaml:"genesis_digest"` // its digest; a document of another is refused
-	GenesisBlock  string       `yaml:"genesis_block"`  // hash of the ledger's block 0; blocks of another ledger are refused
-	Identity      string       `yaml:"identity"`       // name of the certificate and key files, without extension
-	Listen        string       `yaml:"listen"`         // host:port of the API
-	Admin         string       `yaml:"admin"`          // host:port of /metrics and the detailed /readyz; loopback only
-	TLSCert       string       `yaml:"tls_cert"`       // PEM; needed when Listen is beyond loopback; read again when renewed
+	Node          model.NodeID `yaml:"node"`                  // this node's id: its certificate's common name
+	Msp           model.MSPID  `yaml:"msp"`                   // its organisation
+	Channel       string       `yaml:"channel"`               // ledger channel
+	Chaincode     string       `yaml:"chaincode"`             // contract name
+	Genesis       string       `yaml:"genesis"`               // file of the genesis document
+	GenesisDigest string       `yaml:"genesis_digest"`        // its digest; a document of another is refused
+	GenesisBlock  string       `yaml:"genesis_block"`         // hash of the ledger's block 0; blocks of another ledger are refused
+	ImportFrom    string       `yaml:"import_from,omitempty"` // hash of block 0 of the ledger that this one took over; "" where it took over none
+	Identity      string       `yaml:"identity"`              // name of the certificate and key files, without extension
+	Listen        string       `yaml:"listen"`                // host:port of the API
+	Admin         string       `yaml:"admin"`                 // host:port of /metrics and the detailed /readyz; loopback only
+	TLSCert       string       `yaml:"tls_cert"`              // PEM; needed when Listen is beyond loopback; read again when renewed
 	TLSKey        string       `yaml:"tls_key"`
 	Lang          string       `yaml:"lang"` // zh or en: the language of the public page's first view
 	Ledger        LedgerConfig `yaml:"ledger"`
@@ -64,6 +66,8 @@ type LedgerServer struct {
 	Chaincode     string `yaml:"chaincode"`
 	Msp           string `yaml:"msp"` // LedgerMSP
 	GenesisDigest string `yaml:"genesis_digest"`
+	ImportFrom    string `yaml:"import_from,omitempty"` // as a node's
+	Frozen        bool   `yaml:"frozen,omitempty"`      // it serves its blocks and takes no more: its members move to another
 	Identity      string `yaml:"identity"`
 	Listen        string `yaml:"listen"` // host:port for nodes of other processes; "" for none
 	Admin         string `yaml:"admin"`  // host:port of /metrics, loopback only; "" for none
@@ -73,8 +77,16 @@ type LedgerServer struct {
 	dir string
 }
 
-// LoadConfig reads a node's configuration from its folder.
+// LoadConfig reads a node's configuration from its folder. A folder that is just being switched to another ledger
+// has none that could be used.
 func LoadConfig(dir string) (*Config, error) {
+	kind, err := migrate.Interrupted(dir)
+	if err != nil {
+		return nil, err
+	}
+	if kind != "" {
+		return nil, interrupted(kind)
+	}
 	c := &Config{dir: dir}
 	if err := load(filepath.Join(dir, ConfigFile), c); err != nil {
 		return nil, err

@@ -1,12 +1,14 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
@@ -36,13 +38,19 @@ func (h health) gateways() sdk.Component {
 }
 
 // Components lists follower, writing, the gateways, where it runs here the embedded ledger, and the outbox
-// where it set operations aside.
+// where it set operations aside, and an import that is open.
 func (h health) Components() []sdk.Component {
 	n := h.n
 	follower := sdk.Component{Name: "follower", Status: sdk.OK}
 	switch found, trouble := n.follower.Finding(), n.follower.Trouble(); {
 	case found != nil:
 		follower.Status, follower.Code, follower.Detail = sdk.Failed, model.CodeFollowerStopped, string(found.Code)+": "+found.En
+	case n.records.Position() == 0 && n.cfg.ImportFrom != "":
+		follower.Status, follower.Code = sdk.Failed, model.CodeImportOpen
+		follower.Detail = "nothing of the old ledger is here yet: one organisation runs `zhenglian migrate import`"
+		if trouble != nil {
+			follower.Detail += "; " + trouble.Error()
+		}
 	case n.records.Position() == 0:
 		follower.Status, follower.Detail = sdk.Failed, "the ledger's first records are not here yet"
 		if trouble != nil {
@@ -68,6 +76,12 @@ func (h health) Components() []sdk.Component {
 		writes.Status, writes.Code, writes.Detail = sdk.Degraded, model.CodeStorageFull, "the disk under the node's folder is nearly full: nothing is accepted"
 	}
 	out := []sdk.Component{follower, writes, h.gateways()}
+	if n.importing() {
+		out = append(out, sdk.Component{
+			Name: "import", Status: sdk.Degraded, Code: model.CodeImportOpen,
+			Detail: fmt.Sprintf("%d operations of the old ledger are here; until k organisations have closed the import nothing is accepted and nothing is said to be valid", n.records.Position()),
+		})
+	}
 	if n := n.outbox.Quarantined(); n > 0 {
 		out = append(out, sdk.Component{
 			Name: "outbox", Status: sdk.Degraded, Code: model.CodeInternal,
@@ -78,6 +92,9 @@ func (h health) Components() []sdk.Component {
 		ledger := sdk.Component{Name: "ledger", Status: sdk.OK}
 		if err := n.embedded.Err(); err != nil {
 			ledger.Status, ledger.Code, ledger.Detail = sdk.Degraded, model.CodeStorageFull, err.Error()
+			if errors.Is(err, embedded.ErrFrozen) {
+				ledger.Code = model.CodeLedgerUnavailable
+			}
 		}
 		out = append(out, ledger)
 	}

@@ -30,7 +30,7 @@ const (
 // revivable reports whether a ledger has stopped accepting and its disk now has room to open it anew: goleveldb
 // writes its journals once more, as tables.
 func revivable(l *embedded.Ledger, dir string) bool {
-	if l.Err() == nil {
+	if err := l.Err(); err == nil || errors.Is(err, embedded.ErrFrozen) {
 		return false
 	}
 	need := uint64(reviveRoom)

@@ -28,12 +28,17 @@ import (
 var decoded = contract.NewDecoded(4096)
 
 // newContract is the contract as every endorser and follower of this program runs it.
-func newContract(genesis string) (*contract.Contract, error) {
-	var d model.Digest
+func newContract(genesis, importFrom string) (*contract.Contract, error) {
+	var d, from model.Digest
 	if err := d.UnmarshalText([]byte(genesis)); err != nil {
 		return nil, fmt.Errorf("genesis_digest: %w", err)
 	}
-	return &contract.Contract{Genesis: d, Decoded: decoded, Verify: func(alg string, public, message, signature []byte) error {
+	if importFrom != "" {
+		if err := from.UnmarshalText([]byte(importFrom)); err != nil {
+			return nil, fmt.Errorf("import_from: %w", err)
+		}
+	}
+	return &contract.Contract{Genesis: d, ImportFrom: from, Decoded: decoded, Verify: func(alg string, public, message, signature []byte) error {
 		return envelope.Verify(envelope.Alg(alg), public, message, signature)
 	}}, nil
 }
@@ -44,12 +49,12 @@ func OpenLedger(c *LedgerServer, log *slog.Logger) (*embedded.Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := newContract(c.GenesisDigest)
+	k, err := newContract(c.GenesisDigest, c.ImportFrom)
 	if err != nil {
 		return nil, err
 	}
 	return embedded.Open(c.path(c.Dir), embedded.Config{
-		Channel: c.Channel, Chaincode: c.Chaincode, Identity: identity, Contract: k, Logger: log,
+		Channel: c.Channel, Chaincode: c.Chaincode, Identity: identity, Contract: k, Frozen: c.Frozen, Logger: log,
 	})
 }
 

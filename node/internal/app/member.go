@@ -56,6 +56,7 @@ type Network struct {
 	Channel      string       `json:"channel"`
 	Chaincode    string       `json:"chaincode"`
 	GenesisBlock string       `json:"genesis_block"` // hash of block 0's header, hexadecimal
+	ImportFrom   string       `json:"import_from"`   // the same of the ledger that this one took over; "" for none
 	Ledger       LedgerConfig `json:"ledger"`
 }
 
@@ -214,6 +215,9 @@ func Join(dir, genesis, digest string, n Network) error {
 	if _, err := blockPin(n.GenesisBlock); err != nil {
 		return err
 	}
+	if _, err := newContract(digest, n.ImportFrom); err != nil {
+		return err
+	}
 	if err := writeNew(filepath.Join(dir, GenesisFile), doc, 0o644); err != nil {
 		return err
 	}
@@ -223,7 +227,7 @@ func Join(dir, genesis, digest string, n Network) error {
 	}
 	c := Config{
 		Node: p.ID, Msp: p.Msp, Channel: n.Channel, Chaincode: n.Chaincode, Genesis: GenesisFile, GenesisDigest: digest,
-		GenesisBlock: n.GenesisBlock, Identity: identityName, Listen: p.Listen, Admin: p.Admin, Lang: p.Lang,
+		GenesisBlock: n.GenesisBlock, ImportFrom: n.ImportFrom, Identity: identityName, Listen: p.Listen, Admin: p.Admin, Lang: p.Lang,
 		RatePerSecond: p.RatePerSecond, Ledger: ledger,
 	}
 	if err := save(filepath.Join(dir, ConfigFile), &c); err != nil {

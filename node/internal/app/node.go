@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,8 @@ type Node struct {
 	api      *httpapi.API
 	metrics  *prometheus.Registry
 	expiry   prometheus.Gauge // of the ledger identity
+
+	imported atomic.Bool // the import of the ledger before is known to be closed
 
 	closers []func() error // in the order of opening
 	genesis []byte
@@ -119,8 +122,8 @@ func (n *Node) openStores() error {
 	return nil
 }
 
-// openLedger connects to the ledger, or opens it in this process.
-func (n *Node) openLedger() error {
+// openClient connects to the ledger, or opens it in this process.
+func (n *Node) openClient() error {
 	identity, err := n.identity()
 	if err != nil {
 		return err
@@ -142,7 +145,15 @@ func (n *Node) openLedger() error {
 	}
 	n.opened(n.client.Close)
 	n.metrics.MustRegister(n.client.Collectors()...)
-	if n.contract, err = newContract(n.cfg.GenesisDigest); err != nil {
+	return nil
+}
+
+// openLedger begins to follow the ledger.
+func (n *Node) openLedger() (err error) {
+	if err := n.openClient(); err != nil {
+		return err
+	}
+	if n.contract, err = newContract(n.cfg.GenesisDigest, n.cfg.ImportFrom); err != nil {
 		return err
 	}
 	pin, err := blockPin(n.cfg.GenesisBlock)
@@ -235,7 +246,7 @@ func (n *Node) openAPI() error {
 	}
 	n.keys = keys
 	n.api, err = httpapi.New(httpapi.Config{
-		Gate: newGate(keys, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n.records, n.follower.Age}, Log: log{n.records},
+		Gate: newGate(keys, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 	})
 	return err

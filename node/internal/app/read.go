@@ -12,13 +12,13 @@ import (
 
 // reading gives the API its view of the records.
 type reading struct {
+	n     *Node
 	store *records.Store
-	age   func() time.Duration
 }
 
 func (r reading) reflects(s *records.Snapshot) (sdk.Reflects, error) {
 	version, err := s.RegistryVersion()
-	return sdk.Reflects{Position: s.Position(), Height: s.Height(), Registry: version, AgeMS: ageMS(r.age())}, err
+	return sdk.Reflects{Position: s.Position(), Height: s.Height(), Registry: version, AgeMS: ageMS(r.n.age())}, err
 }
 
 func ageMS(d time.Duration) int64 {
@@ -37,7 +37,7 @@ func (r reading) View(_ context.Context, kind model.Kind, id model.RecordID) (mo
 		return model.View{}, sdk.Reflects{}, model.AsError(err)
 	}
 	if v == nil {
-		return model.View{}, sdk.Reflects{}, model.E(model.CodeNotFound, "id")
+		return model.View{}, sdk.Reflects{}, r.n.absent()
 	}
 	at, err := r.reflects(s)
 	return *v, at, err
@@ -53,7 +53,7 @@ func (r reading) History(_ context.Context, kind model.Kind, id model.RecordID, 
 	}
 	if len(versions) == 0 {
 		if v, err := s.View(kind, id); err != nil || v == nil {
-			return nil, sdk.Reflects{}, model.E(model.CodeNotFound, "id").Because(err)
+			return nil, sdk.Reflects{}, r.n.absent().Because(err)
 		}
 	}
 	at, err := r.reflects(s)

@@ -50,7 +50,7 @@ func Reindex(ctx context.Context, cfg *Config, progress func(done, total uint64)
 	if err != nil {
 		return out, err
 	}
-	k, err := newContract(cfg.GenesisDigest)
+	k, err := newContract(cfg.GenesisDigest, cfg.ImportFrom)
 	if err != nil {
 		return out, errors.Join(err, s.Close())
 	}

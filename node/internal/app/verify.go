@@ -22,7 +22,7 @@ func (v *verifier) open(n *Node) {
 		Check: func(alg string, public, message, signature []byte) error {
 			return envelope.Verify(envelope.Alg(alg), public, message, signature)
 		},
-		Age:    func() time.Duration { return n.follower.Age() },
+		Age:    func() time.Duration { return n.age() },
 		Behind: func() bool { return n.follower.Behind() },
 	}))
 }

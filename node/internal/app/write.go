@@ -33,6 +33,9 @@ func (g gate) TakeAddress(remote string) time.Duration { return g.limits.Address
 type writing struct{ n *Node }
 
 func (w writing) Accept(ctx context.Context, s httpapi.Submission) ([]model.OpID, int, error) {
+	if w.n.importing() {
+		return nil, -1, model.E(model.CodeImportOpen)
+	}
 	return w.n.intake.Accept(ctx, intake.Caller{Principal: s.Principal, Agency: s.Agency, Person: s.Person}, s.Key, s.Digest, s.Drafts)
 }
 
@@ -53,7 +56,7 @@ func (w writing) Outcome(_ context.Context, id model.OpID) (model.Outcome, error
 		return o, err
 	}
 	if !ok {
-		return o, model.E(model.CodeNotFound, "id")
+		return o, w.n.absent()
 	}
 	return o, nil
 }
@@ -77,8 +80,12 @@ func (w writing) presented(outcomes []model.Outcome) error {
 }
 
 // found submits Init where the ledger has nothing yet. Every node of a new ledger tries; the first one's
-// stands, and the others are refused, which is as good.
+// stands, and the others are refused, which is as good. A ledger that takes over another begins when somebody
+// imports it (migrate.go).
 func (n *Node) found(ctx context.Context) {
+	if n.cfg.ImportFrom != "" {
+		return
+	}
 	for ctx.Err() == nil {
 		if n.records.Position() > 0 || n.follower.Finding() != nil {
 			return

@@ -34,6 +34,7 @@ var (
 	ErrExists     = errors.New("embedded: the folder already holds a ledger")
 	ErrCorrupt    = errors.New("embedded: the ledger is damaged; run the ledger check to see where")
 	ErrStopped    = errors.New("embedded: the ledger no longer accepts transactions")
+	ErrFrozen     = errors.New("embedded: the ledger is frozen and takes no more transactions: its members move to another ledger")
 	ErrMismatch   = errors.New("embedded: the configuration does not fit the ledger")
 )
 
@@ -45,6 +46,7 @@ type Config struct {
 	Ledger    msp.Config     // the organisation that endorses and orders; for Create
 	Identity  *msp.Identity  // the ledger organisation's identity; for Open
 	Contract  shim.Chaincode // run for every proposal; for Open
+	Frozen    bool           // blocks are served and nothing is ordered; for Open
 
 	Clock  func() time.Time // judges certificates' validity; nil: time.Now
 	Logger *slog.Logger     // nil: slog.Default
@@ -180,6 +182,9 @@ func newLedger(st *store, cfg Config) (*Ledger, error) {
 		waiting:  newWaiters(cfg.Limits.Waiting),
 		running:  make(chan struct{}, cfg.Limits.Executions),
 		stopping: ctx, stop: cancel,
+	}
+	if cfg.Frozen {
+		l.failed.Store(&ErrFrozen)
 	}
 	l.head = newHead(st, cfg.Limits.RecentBytes)
 	l.metrics = newMetrics(l)
