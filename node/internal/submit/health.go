@@ -68,7 +68,11 @@ func (s *Submitter) setReason(reason Reason, err error) {
 	if s.health.reason != reason {
 		s.cfg.Logger.Warn("submission is held up", "reason", reason, "cause", err)
 	}
-	s.health.reason, s.health.cause, s.health.trouble = reason, codeOf(err), err
+	code := codeOf(err)
+	if reason == ReasonLedger && model.AsError(err).Kind() == model.Unknown {
+		code = model.CodeLedgerUnavailable // a transaction's outcome is unknown, the trouble is the ledger's
+	}
+	s.health.reason, s.health.cause, s.health.trouble = reason, code, err
 }
 
 // well notes that the ledger served.
