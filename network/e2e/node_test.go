@@ -214,11 +214,18 @@ func (n *node) start() {
 
 func (n *node) ready() {
 	n.t.Helper()
+	var r sdk.Readiness
+	var err error
+	defer func() {
+		if n.t.Failed() {
+			n.t.Logf("%s says of itself: %+v %v", n.name, r, err)
+		}
+	}()
 	eventually(n.t, 60*time.Second, n.name+" is ready", func() bool {
 		if n.p.ended() {
 			n.t.Fatalf("%s ended:\n%s", n.name, n.p.out.tail(4000))
 		}
-		r, err := n.readiness()
+		r, err = n.readiness()
 		return err == nil && r.Status == sdk.OK
 	})
 }
