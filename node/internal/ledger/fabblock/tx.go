@@ -166,34 +166,37 @@ func (tx *Tx) decodeAction(h *header) (*peer.ChaincodeEndorsedAction, error) {
 	if !bytes.Equal(hash, prp.GetProposalHash()) {
 		return nil, &TxError{BadBinding, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, nil}
 	}
-	if err := tx.decodeInput(&h.channel, ccPayload.GetChaincodeProposalPayload()); err != nil {
+	asked, err := tx.decodeInput(&h.channel, ccPayload.GetChaincodeProposalPayload())
+	if err != nil {
 		return nil, err
 	}
-	if err := tx.decodeResult(prp.GetExtension()); err != nil {
+	if err := tx.decodeResult(asked, prp.GetExtension()); err != nil {
 		return nil, err
 	}
 	return ccPayload.GetAction(), nil
 }
 
-func (tx *Tx) decodeInput(channel *common.ChannelHeader, raw []byte) error {
+// decodeInput reads which contract was asked, and what.
+func (tx *Tx) decodeInput(channel *common.ChannelHeader, raw []byte) (*peer.ChaincodeID, error) {
 	var ext peer.ChaincodeHeaderExtension
 	if err := proto.Unmarshal(channel.GetExtension(), &ext); err != nil {
-		return &TxError{BadTx, peer.TxValidationCode_BAD_HEADER_EXTENSION, err}
+		return nil, &TxError{BadTx, peer.TxValidationCode_BAD_HEADER_EXTENSION, err}
 	}
 	tx.Chaincode = ext.GetChaincodeId().GetName()
 	var proposal peer.ChaincodeProposalPayload
 	if err := proto.Unmarshal(raw, &proposal); err != nil {
-		return &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, err}
+		return nil, &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, err}
 	}
 	var spec peer.ChaincodeInvocationSpec
 	if err := proto.Unmarshal(proposal.GetInput(), &spec); err != nil {
-		return &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, err}
+		return nil, &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, err}
 	}
 	tx.Args = spec.GetChaincodeSpec().GetInput().GetArgs()
-	return nil
+	return ext.GetChaincodeId(), nil
 }
 
-func (tx *Tx) decodeResult(raw []byte) error {
+// decodeResult reads the contract's answer.
+func (tx *Tx) decodeResult(asked *peer.ChaincodeID, raw []byte) error {
 	var result peer.ChaincodeAction
 	if err := proto.Unmarshal(raw, &result); err != nil {
 		return &TxError{BadTx, peer.TxValidationCode_BAD_RESPONSE_PAYLOAD, err}
@@ -205,8 +208,8 @@ func (tx *Tx) decodeResult(raw []byte) error {
 		return err
 	}
 	id := result.GetChaincodeId()
-	if id == nil {
-		return &TxError{BadChaincode, peer.TxValidationCode_INVALID_OTHER_REASON, errors.New("the answer names none")}
+	if asked == nil || id == nil {
+		return &TxError{BadChaincode, peer.TxValidationCode_INVALID_OTHER_REASON, errors.New("the question or the answer names none")}
 	}
 	if tx.Chaincode == "" || id.GetName() != tx.Chaincode || id.GetVersion() == "" {
 		return &TxError{BadChaincode, peer.TxValidationCode_INVALID_CHAINCODE, fmt.Errorf("%q is answered by %q in version %q", tx.Chaincode, id.GetName(), id.GetVersion())}

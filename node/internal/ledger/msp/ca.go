@@ -95,8 +95,13 @@ func (v Validity) withDefaults() Validity {
 
 // Issue makes an identity with a fresh key, whose common name is the agency or node id.
 func (ca *CA) Issue(commonName string, v Validity) (*Identity, error) {
+	return ca.IssueIn(commonName, nil, v)
+}
+
+// IssueIn makes an identity like Issue, with organizational units in its certificate.
+func (ca *CA) IssueIn(commonName string, units []string, v Validity) (*Identity, error) {
 	certPEM, key, err := ca.issue(&x509.Certificate{
-		Subject:  pkix.Name{CommonName: commonName, Organization: []string{ca.mspID}},
+		Subject:  pkix.Name{CommonName: commonName, Organization: []string{ca.mspID}, OrganizationalUnit: units},
 		KeyUsage: x509.KeyUsageDigitalSignature,
 	}, v)
 	if err != nil {

@@ -1,0 +1,49 @@
+package fabblocktest
+
+import (
+	"bytes"
+	"crypto/elliptic"
+	"encoding/asn1"
+	"encoding/pem"
+	"math/big"
+
+	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
+
+	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
+)
+
+// WithText is the identity with text around its certificate.
+func WithText(id *msp.Identity) Form {
+	return written(id, append([]byte("a text\n"), append(bytes.Clone(id.Credentials()), "another text\n"...)...))
+}
+
+// WithOtherSignature is the identity with the second of the two forms of its authority's P-256 signature, which
+// anybody can compute.
+func WithOtherSignature(id *msp.Identity) Form {
+	var cert struct {
+		TBS, Algorithm asn1.RawValue
+		Signature      asn1.BitString
+	}
+	var pair struct{ R, S *big.Int }
+	if _, err := asn1.Unmarshal(id.Certificate().Raw, &cert); err != nil {
+		panic(err)
+	}
+	if _, err := asn1.Unmarshal(cert.Signature.Bytes, &pair); err != nil {
+		panic(err)
+	}
+	pair.S.Sub(elliptic.P256().Params().N, pair.S)
+	sig, err := asn1.Marshal(pair)
+	if err != nil {
+		panic(err)
+	}
+	cert.Signature = asn1.BitString{Bytes: sig, BitLength: 8 * len(sig)}
+	raw, err := asn1.Marshal(cert)
+	if err != nil {
+		panic(err)
+	}
+	return written(id, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))
+}
+
+func written(id *msp.Identity, cert []byte) Form {
+	return Form{id, Marshal(&mspproto.SerializedIdentity{Mspid: id.MspID(), IdBytes: cert})}
+}
