@@ -102,9 +102,9 @@ func New(cfg Config) (*Client, error) {
 			return nil, fmt.Errorf("ledger: gateways need names of their own, %q is not one", x.Name)
 		}
 		names[x.Name] = true
-		c.gateways = append(c.gateways, &peerGateway{
-			name: x.Name, index: i, deliver: peer.NewDeliverClient(x.Conn), slots: make(chan struct{}, cfg.InFlight),
-		})
+		g := &peerGateway{name: x.Name, index: i, deliver: peer.NewDeliverClient(x.Conn), slots: make(chan struct{}, cfg.InFlight)}
+		g.revive()
+		c.gateways = append(c.gateways, g)
 	}
 	c.metrics = newMetrics(c)
 	s, err := newSpeaker(cfg.Identity, cfg.Gateways)

@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Gateway is one way to the ledger: a peer, by the name under which operators know it.
@@ -31,7 +34,15 @@ type peerGateway struct {
 	refused                *Refusal // for good; nil while it may be used
 	claim                  claim
 	asking                 bool // a question for its height is under way
+	alive                  context.Context
+	hangs                  context.CancelCauseFunc // ends alive, and so the calls under way; never nil
 }
+
+// revive lets calls begin. mu is held.
+func (g *peerGateway) revive() { g.alive, g.hangs = context.WithCancelCause(context.Background()) }
+
+// errHangs is why a call was given up.
+var errHangs = errors.New("the gateway hangs: it does not even say its height in time")
 
 // rest keeps a gateway that fails from being asked at every turn. It is passed over while another can be
 // had: first for Config.Rest, twice as long each time that it fails again, up to Config.MaxRest.
@@ -160,14 +171,26 @@ func (c *Client) failed(g *peerGateway, e *Error) {
 	}
 }
 
+// attempt makes a call on one gateway. It is given up before its deadline when the gateway turns out to hang and
+// another may serve: nothing is lost by that, since an endorsement is only an answer and an envelope may be sent
+// many times.
 func (c *Client) attempt(ctx context.Context, stage Stage, timeout time.Duration, g *peerGateway, do func(context.Context, *peerGateway) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	c.mu.Lock()
+	alive := g.alive
+	c.mu.Unlock()
+	defer context.AfterFunc(alive, cancel)()
 	select {
 	case g.slots <- struct{}{}:
 	case <-ctx.Done():
 		return &Error{Stage: stage, Kind: NotOrdered, Cause: ctx.Err(), busy: true}
 	}
 	defer func() { <-g.slots }()
-	return do(ctx, g)
+	err := do(ctx, g)
+	var e *Error
+	if alive.Err() != nil && errors.As(err, &e) && status.Code(e.Cause) == codes.Canceled {
+		e.Cause, e.busy = fmt.Errorf("%w: %w", context.Cause(alive), e.Cause), true
+	}
+	return err
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // claim is what a gateway last said of its height. It is a claim: a gateway that says more than it delivers
@@ -126,12 +128,26 @@ func (c *Client) claimed(g *peerGateway, height uint64, err error) bool {
 		if c.ctx.Err() == nil {
 			c.metrics.failed(g, StageBlocks)
 			g.heights.failed(now, c.cfg.Rest, c.cfg.MaxRest, err)
+			if status.Code(err) == codes.DeadlineExceeded && c.another(g, now) {
+				g.hangs(errHangs)
+				g.revive()
+			}
 		}
 		return false
 	}
 	g.heights.served()
 	g.claim.height, g.claim.at = height, now
 	return g.claim.counts(now, c.cfg.Claim)
+}
+
+// another reports whether a gateway beside g may serve. mu is held.
+func (c *Client) another(g *peerGateway, now time.Time) bool {
+	for _, x := range c.gateways {
+		if x != g && x.refused == nil && !x.heights.at(now) {
+			return true
+		}
+	}
+	return false
 }
 
 // newest asks one gateway for its newest block's number.

@@ -440,6 +440,49 @@ func TestHungGateway(t *testing.T) {
 	}
 }
 
+// TestCallUnderWayIsGivenUp: calls that wait for a peer when it turns out to hang go on at another, long before
+// their deadline; an envelope that was sent is perhaps ordered.
+func TestCallUnderWayIsGivenUp(t *testing.T) {
+	a, b := newPeer(t, 3), newPeer(t, 3)
+	a.hangs = true
+	b.endorse = func() error { return status.Error(codes.Aborted, "chaincode response 500, not_found") }
+	client := several(t, func(c *ledger.Config) { c.EndorseTimeout, c.HeightTimeout = time.Minute, 100*time.Millisecond }, a, b)
+	answered := make(chan error, 3)
+	for range cap(answered) {
+		go func() {
+			_, _, _, err := client.Propose(deadline(t), "put", nil)
+			answered <- err
+		}()
+	}
+	for n := 0; n < cap(answered); {
+		_, _ = client.Height(deadline(t))
+		select {
+		case err := <-answered:
+			var e *ledger.Error
+			if n++; !errors.As(err, &e) || e.Code != model.CodeNotFound {
+				t.Errorf("%v", err)
+			}
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	// Where there is nobody else, there is nothing to give a call up for.
+	alone := several(t, func(c *ledger.Config) { c.EndorseTimeout, c.HeightTimeout = 300*time.Millisecond, 50*time.Millisecond }, a)
+	go func() {
+		_, _, _, err := alone.Propose(deadline(t), "put", nil)
+		answered <- err
+	}()
+	for ended := false; !ended; {
+		_, _ = alone.Height(deadline(t))
+		select {
+		case err := <-answered:
+			if ended = true; !strings.Contains(err.Error(), "DeadlineExceeded") {
+				t.Errorf("%v", err)
+			}
+		default:
+		}
+	}
+}
+
 // TestRestGrows: a peer that keeps failing is passed over longer and longer, and is used again when it serves.
 func TestRestGrows(t *testing.T) {
 	a, b := newPeer(t, 3), newPeer(t, 3)

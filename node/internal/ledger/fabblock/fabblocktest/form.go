@@ -3,6 +3,7 @@ package fabblocktest
 import (
 	"bytes"
 	"crypto/elliptic"
+	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
@@ -20,28 +21,43 @@ func WithText(id *msp.Identity) Form {
 // WithOtherSignature is the identity with the second of the two forms of its authority's P-256 signature, which
 // anybody can compute.
 func WithOtherSignature(id *msp.Identity) Form {
+	raw, _ := twin(id.Certificate())
+	return written(id, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))
+}
+
+// LowS is the one of a certificate's two forms whose P-256 signature has a low S.
+func LowS(cert *x509.Certificate) []byte {
+	raw, low := twin(cert)
+	if low {
+		return raw
+	}
+	return cert.Raw
+}
+
+// twin is the certificate with the other form of its signature. low says that this is the one with the low S.
+func twin(from *x509.Certificate) (raw []byte, low bool) {
 	var cert struct {
 		TBS, Algorithm asn1.RawValue
 		Signature      asn1.BitString
 	}
 	var pair struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(id.Certificate().Raw, &cert); err != nil {
+	if _, err := asn1.Unmarshal(from.Raw, &cert); err != nil {
 		panic(err)
 	}
 	if _, err := asn1.Unmarshal(cert.Signature.Bytes, &pair); err != nil {
 		panic(err)
 	}
-	pair.S.Sub(elliptic.P256().Params().N, pair.S)
+	order := elliptic.P256().Params().N
+	pair.S.Sub(order, pair.S)
 	sig, err := asn1.Marshal(pair)
 	if err != nil {
 		panic(err)
 	}
 	cert.Signature = asn1.BitString{Bytes: sig, BitLength: 8 * len(sig)}
-	raw, err := asn1.Marshal(cert)
-	if err != nil {
+	if raw, err = asn1.Marshal(cert); err != nil {
 		panic(err)
 	}
-	return written(id, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))
+	return raw, pair.S.Cmp(new(big.Int).Rsh(order, 1)) <= 0
 }
 
 func written(id *msp.Identity, cert []byte) Form {
