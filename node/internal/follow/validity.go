@@ -26,8 +26,15 @@ import (
 // transaction of a contract reads, so that one which was endorsed under an older definition of the contract is
 // invalid. Other contracts cannot write to either namespace, and whether they are valid is not our business.
 
-// lifecycle is the name of Fabric's system contract for definitions of contracts, and of its namespace.
-const lifecycle = "_lifecycle"
+// lifecycle is the name of Fabric's system contract for definitions of contracts, and of its namespace. legacy is
+// that of the one before Fabric 2: whoever defines a contract for the first time looks there that it is new.
+const (
+	lifecycle = "_lifecycle"
+	legacy    = "lscc"
+)
+
+// system reports whether a namespace is one of definitions: the mirror has the versions of its keys.
+func system(namespace string) bool { return namespace == lifecycle || namespace == legacy }
 
 // write is what a valid transaction left under a key; an empty value took the key away. The namespace is empty
 // for the contract's own.
@@ -120,10 +127,10 @@ func (r *run) judge(state *overlay, t *fabblock.Tx, data [][]byte) error {
 			return newFinding(HiddenTx, state.block, t.Index, fmt.Errorf("called %s", t.Code))
 		}
 	}
-	if claimed && t.Chaincode == lifecycle {
+	if claimed && system(t.Chaincode) {
 		for _, w := range t.Writes {
-			if w.Namespace == lifecycle {
-				state.set(write{lifecycle, w.Key, present(w.Delete), uint64(t.Index)})
+			if system(w.Namespace) {
+				state.set(write{w.Namespace, w.Key, present(w.Delete), uint64(t.Index)})
 			}
 		}
 		for _, w := range hashed.writes {
@@ -150,13 +157,18 @@ func (r *run) invalid(state *overlay, t *fabblock.Tx, hashed *hashedSet, repeate
 		return errors.New("an earlier block holds the same transaction id"), err
 	}
 	ours := t.Chaincode == r.cfg.Chaincode
+	for i := range t.Writes {
+		if ours && t.Writes[i].Namespace != r.cfg.Chaincode {
+			return fmt.Errorf("it writes to %q", t.Writes[i].Namespace), nil
+		}
+	}
 	for i := range t.Reads {
 		x := &t.Reads[i]
 		namespace := x.Namespace
 		switch {
 		case namespace == r.cfg.Chaincode:
 			namespace = ""
-		case namespace == lifecycle:
+		case system(namespace):
 		case ours: // the contract reads nobody else's state
 			return fmt.Errorf("it read key %q of %q", x.Key, x.Namespace), nil
 		default:

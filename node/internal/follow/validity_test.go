@@ -92,6 +92,7 @@ func TestValidity(t *testing.T) {
 		{name: "defined earlier in the block", before: []fabblock.Tx{definition(nil)}, tx: tx(nil), want: "invalid"},
 		{name: "range query", tx: tx(func(x *fabblock.Tx) { x.Ranges = make([]fabblock.Range, 1) }), want: "invalid"},
 		{name: "reads another contract", tx: tx(func(x *fabblock.Tx) { x.Reads = append(x.Reads, read("other", "k", nil)) }), want: "invalid"},
+		{name: "writes to another contract", tx: tx(func(x *fabblock.Tx) { x.Writes = append(x.Writes, put("other", "k")) }), want: "invalid"},
 		{name: "does not check by itself", tx: tx(func(x *fabblock.Tx) { x.Verdict = peer.TxValidationCode_ENDORSEMENT_POLICY_FAILURE }), want: "invalid"},
 		{name: "another contract's", tx: tx(func(x *fabblock.Tx) { x.Chaincode = "other"; x.Reads[0].Version = at(1, 1) }), want: undecided},
 
@@ -103,6 +104,9 @@ func TestValidity(t *testing.T) {
 		{name: "approval", tx: definition(func(x *fabblock.Tx) { x.Writes = nil }), raw: private(&kvrwset.Version{BlockNum: 3}, true), want: "valid"},
 		{name: "definition after an approval in the block", before: []fabblock.Tx{definition(func(x *fabblock.Tx) { x.ID, x.Writes = "approval", nil })},
 			first: private(nil, true), tx: definition(nil), raw: private(&kvrwset.Version{BlockNum: 3}, false), want: "invalid"},
+		{name: "definition of what was defined before Fabric 2", tx: definition(func(x *fabblock.Tx) { x.Reads = append(x.Reads, read(legacy, "zhenglian", at(1, 0))) }), want: "invalid"},
+		{name: "first definition", tx: definition(func(x *fabblock.Tx) { x.Reads = append(x.Reads, read(legacy, "zhenglian", nil)) }), want: "valid"},
+		{name: "definition that reads elsewhere", tx: definition(func(x *fabblock.Tx) { x.Reads = append(x.Reads, read("other", "k", nil)) }), want: undecided},
 		{name: "definition with a range", tx: definition(func(x *fabblock.Tx) { x.Ranges = make([]fabblock.Range, 1) }), want: undecided},
 	}
 	for _, tt := range tests {

@@ -41,6 +41,9 @@ func (r *run) verify(b *fabblock.Block, data [][]byte) (*verified, error) {
 	for i := range b.Txs {
 		t := &b.Txs[i]
 		v.txs[i] = Tx{ID: t.ID, Code: t.Code}
+		if err := r.namespaces(b.Number, t); err != nil {
+			return nil, err
+		}
 		if err := r.judge(state, t, data); err != nil {
 			return nil, err
 		}
@@ -49,12 +52,6 @@ func (r *run) verify(b *fabblock.Block, data [][]byte) (*verified, error) {
 			continue
 		}
 		v.valid = append(v.valid, t.ID)
-		if t.Config {
-			continue
-		}
-		if err := r.namespaces(b.Number, t); err != nil {
-			return nil, err
-		}
 		if !r.ours(t) {
 			continue
 		}
@@ -125,9 +122,12 @@ func (r *run) ours(t *fabblock.Tx) bool {
 	return t.Code == peer.TxValidationCode_VALID && !t.Config && t.Chaincode == r.cfg.Chaincode
 }
 
-// namespaces checks that the contract writes to its own namespace and nobody else does. Other contracts
-// on the channel are none of ours as long as they keep to themselves.
+// namespaces checks of a valid transaction that the contract writes to its own namespace and nobody else does.
+// Other contracts on the channel are none of ours as long as they keep to themselves.
 func (r *run) namespaces(block uint64, t *fabblock.Tx) error {
+	if t.Code != peer.TxValidationCode_VALID || t.Config {
+		return nil
+	}
 	for i := range t.Writes {
 		if (t.Writes[i].Namespace == r.cfg.Chaincode) != (t.Chaincode == r.cfg.Chaincode) {
 			return newFinding(ForeignWrite, block, t.Index, fmt.Errorf("%q writes to %q", t.Chaincode, t.Writes[i].Namespace))
