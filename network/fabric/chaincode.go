@@ -82,6 +82,10 @@ func thresholdOf(raw []byte) int {
 //
 // Calls go on meanwhile: until the definition is committed they run the earlier version, whose services still stand.
 func (n *Network) Deploy(ctx context.Context, d Deployment) error {
+	return n.deploy(ctx, d, func(Step) {})
+}
+
+func (n *Network) deploy(ctx context.Context, d Deployment, progress func(Step)) error {
 	if !versionPattern.MatchString(d.Name) || !versionPattern.MatchString(d.Version) {
 		return &SpecError{"contract", fmt.Sprintf("name %q version %q", d.Name, d.Version)}
 	}
@@ -108,19 +112,40 @@ func (n *Network) Deploy(ctx context.Context, d Deployment) error {
 		}
 	}
 	d, _ = n.deployment(d.Name, d.Version)
-	if err := n.startServices(ctx, d); err != nil {
-		return err
+	var sequence int64
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"services", func(ctx context.Context) error { return n.startServices(ctx, d) }},
+		{"installation", func(ctx context.Context) error {
+			return together(n.peers, func(p *Peer) error { return n.install(ctx, p, d) })
+		}},
+		{"definition", func(ctx context.Context) (err error) {
+			sequence, err = n.define(ctx, d)
+			return err
+		}},
+		{"gateways", func(ctx context.Context) error { return n.WaitEndorsing(ctx, d.Name, sequence) }},
+		{"earlier versions", func(ctx context.Context) error { return n.endEarlier(ctx, d) }},
+	} {
+		began := time.Now()
+		err := step.do(ctx)
+		progress(Step{Name: step.name, Took: time.Since(began), Err: err})
+		if err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
 	}
-	if err := together(n.peers, func(p *Peer) error { return n.install(ctx, p, d) }); err != nil {
-		return err
+	if d.Name != Contract {
+		return nil
 	}
-	sequence, err := n.define(ctx, d)
-	if err != nil {
-		return err
-	}
-	if err := n.WaitEndorsing(ctx, d.Name, sequence); err != nil {
-		return err
-	}
+	return n.update(func(s *state) error {
+		s.Spec.Version, s.Spec.Policy = d.Version, d.Policy
+		return nil
+	})
+}
+
+// endEarlier ends the services of all other versions of a contract.
+func (n *Network) endEarlier(ctx context.Context, d Deployment) error {
 	for _, old := range n.deployments(d.Name) {
 		if old.Version != d.Version && !old.Ended {
 			if err := n.endServices(ctx, old); err != nil {

@@ -86,6 +86,8 @@ type channelPlan struct {
 	BFT                                      bool
 	Batch                                    Batch
 	Tick                                     time.Duration
+	Miss                                     time.Duration // after which a BFT leader is missed
+	PoolSize                                 int           // requests that a BFT orderer holds
 	ChannelCapability, ApplicationCapability string
 	Orgs                                     []channelOrg
 	Orderers                                 []channelOrderer
@@ -95,7 +97,7 @@ type channelPlan struct {
 func (n *Network) channelPlan(v fabricVersion) channelPlan {
 	s := n.Spec()
 	p := channelPlan{
-		Bind: s.Bind, BFT: s.Consensus == BFT, Batch: s.Batch, Tick: s.Tick,
+		Bind: s.Bind, BFT: s.Consensus == BFT, Batch: s.Batch, Tick: s.Tick, Miss: 20 * s.Tick, PoolSize: max(400, 4*s.Batch.Messages),
 		ChannelCapability: "V2_0", ApplicationCapability: "V2_0",
 	}
 	if p.BFT {

@@ -142,6 +142,7 @@ func TestBFTChannel(t *testing.T) {
 			"Orderer.OrdererType": "BFT", "Capabilities.V3_0": true, "Orderer.ConsenterMapping.3.ID": 4,
 			"Orderer.ConsenterMapping.3.Identity": n.orderers[3].identity().Cert, "Orderer.ConsenterMapping.3.MSPID": n.orderers[3].MSP(),
 			"Orderer.ConsenterMapping.0.Port": n.orderers[0].port, "Orderer.EtcdRaft": nil,
+			"Orderer.SmartBFT.RequestBatchMaxInterval": "200ms", "Orderer.SmartBFT.LeaderHeartbeatTimeout": "5s", "Orderer.SmartBFT.RequestPoolSize": 2000,
 		})
 		if got := len(at(t, c, "Orderer.ConsenterMapping").([]any)); got != 4 {
 			t.Errorf("%d consenters", got)

@@ -198,17 +198,14 @@ func (u *up) contract(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	n := u.n
-	err := n.Deploy(ctx, Deployment{
+	err := n.deploy(ctx, Deployment{
 		Name: Contract, Version: u.want.Version, Policy: u.want.Policy, Binary: u.want.Chaincode, Plain: u.want.Plain,
 		Settings: map[string]string{"genesis_digest": n.Spec().GenesisDigest, "import_from": u.want.ImportFrom},
+	}, func(s Step) {
+		s.Name = "· " + s.Name // a part of this step
+		u.progress(s)
 	})
 	if err != nil {
-		return "", err
-	}
-	if err := n.update(func(s *state) error {
-		s.Spec.Version, s.Spec.Policy = u.want.Version, u.want.Policy
-		return nil
-	}); err != nil {
 		return "", err
 	}
 	notes := []string{fmt.Sprintf("version %s, %d of %d organisations endorse", u.want.Version, u.want.Policy, u.want.Orgs)}
