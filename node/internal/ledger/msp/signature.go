@@ -56,8 +56,8 @@ func verify(public crypto.PublicKey, third bool, sig []byte, parts [][]byte) err
 		if half == nil {
 			return fmt.Errorf("%w: curve %s is not accepted", ErrSignature, k.Curve.Params().Name)
 		}
-		// Bytes after the pair are passed over, because Fabric does: a reader that minded them could be stopped by
-		// whoever appends one to a signature.
+		// Bytes after the pair, and further elements in it, are passed over, because Fabric does: a reader that minded
+		// them could be stopped by whoever appends one to a signature.
 		var s ecdsaSignature
 		if _, err := asn1.Unmarshal(sig, &s); err != nil || s.R.Sign() <= 0 || s.S.Sign() <= 0 {
 			return fmt.Errorf("%w: not an ASN.1 pair", ErrSignature)
@@ -70,10 +70,14 @@ func verify(public crypto.PublicKey, third bool, sig []byte, parts [][]byte) err
 		if third {
 			digest = digest3Of
 		}
-		if d := digest(parts); !ecdsa.Verify(k, d[:], s.R, s.S) {
-			return ErrSignature
+		d := digest(parts)
+		if ecdsa.VerifyASN1(k, d[:], sig) {
+			return nil
 		}
-		return nil
+		if der, err := asn1.Marshal(s); err == nil && !bytes.Equal(der, sig) && ecdsa.VerifyASN1(k, d[:], der) {
+			return nil // the right pair with something after or in it
+		}
+		return ErrSignature
 	case ed25519.PublicKey:
 		if !ed25519.Verify(k, bytes.Join(parts, nil), sig) {
 			return ErrSignature
