@@ -4,8 +4,8 @@
 // A network is a folder. [Up] makes it and starts what is down in it; [Open] looks at one that is there.
 // Everything about it is in that folder: keys, ledgers, logs, the addresses chosen when it was made.
 //
-//	net, err := fabric.Up(ctx, fabric.Spec{Dir: "out/network", Fabric: "bin/fabric/2.5.0", …}, nil)
-//	net.Peer("beijing").Process.Kill()
+//	net, err := fabric.Up(ctx, fabric.Spec{Dir: "out/network", Bin: "bin/fabric/2.5.0", …}, nil)
+//	net.Peer("beijing").Kill()
 //	net.Down(ctx, true)
 //
 // The peer finds its chaincode through an external builder, which it runs as a program of its own: whatever

@@ -35,14 +35,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// sleeper runs until it is asked to end; "stubborn" does not end when asked; "parent" starts a sleeper of its own
-// that is to end with it, and prints its number.
+// sleeper runs until it is asked to end; "stubborn" does not end when asked; "parent" and a folder: starts a sleeper of
+// its own there that ends with it; "founder" one that does not.
 func sleeper(args []string) {
 	fmt.Println("up", os.Getenv("CORE_PEER_ID"), os.Getenv("MARK"))
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	if len(args) == 2 && args[0] == "parent" {
-		child, err := sleeperProcess(args[1], "child", true)
+	if len(args) == 2 {
+		child, err := sleeperProcess(args[1], "child", args[0] == "parent")
 		if err == nil {
 			err = child.Start()
 		}

@@ -21,6 +21,7 @@ import (
 func TestNetwork(t *testing.T) {
 	r := newRig(t, fabricPrograms)
 	r.run(t, []part{
+		{"interrupted anywhere", r.interrupted},
 		{"up from nothing", r.fromNothing},
 		{"a second up changes nothing", r.again},
 		{"a call", r.call},
@@ -127,6 +128,41 @@ func (r *rig) pids() map[string]int {
 		out[p.Name] = p.Pid()
 	}
 	return out
+}
+
+// interrupted stops `up` after each of its steps, and in the middle of the last; the next one goes on from there.
+func (r *rig) interrupted(t *testing.T) {
+	stopAt := func(step string, in time.Duration) bool {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		passed := false
+		n, err := Up(ctx, r.spec, func(s Step) {
+			if s.Name == step && s.Err == nil && !passed {
+				passed = true
+				time.AfterFunc(in, cancel)
+			}
+		})
+		if n != nil {
+			r.n = n
+		}
+		return passed && err != nil
+	}
+	for _, step := range []string{"keys", "channel", "orderers and peers", "leader", "· services", "· installation"} {
+		if !stopAt(step, 0) {
+			t.Errorf("was not interrupted at %s", step)
+		}
+	}
+	stopAt("· installation", 300*time.Millisecond) // between approvals and commit, or thereabouts
+	if err := r.up(t, nil); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := r.n.peers[0].Definition(t.Context(), Contract); err != nil || d.Sequence != 1 {
+		t.Errorf("definition %+v, %v", d, err)
+	}
+	if err := r.n.Down(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	r.n = nil
 }
 
 func (r *rig) fromNothing(t *testing.T) {

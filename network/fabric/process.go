@@ -42,9 +42,7 @@ type Process struct {
 	pid      string // file
 	attached bool
 
-	mu    sync.Mutex
-	child *exec.Cmd     // guarded by mu: when this program started it
-	ended chan struct{} // guarded by mu: closed when child was waited for
+	starting sync.Mutex // held by Start
 }
 
 // maxLog is how large a log may be when its process starts: then it is set aside, and the one set aside before it
@@ -96,8 +94,8 @@ func (r running) alive() bool {
 // Start runs the program if it does not run already. It returns once the process exists; whether it is ready is
 // another question.
 func (p *Process) Start() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.starting.Lock()
+	defer p.starting.Unlock()
 	if p.Alive() {
 		return nil
 	}
@@ -122,7 +120,6 @@ func (p *Process) Start() error {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	ended := make(chan struct{})
-	p.child, p.ended = cmd, ended
 	// Waited for at once, so that the kernel forgets it when it ends and startOf says that it is gone. Until then
 	// its number cannot be given to another.
 	r := running{Pid: cmd.Process.Pid}

@@ -44,6 +44,11 @@ func Up(ctx context.Context, spec Spec, progress func(Step)) (*Network, error) {
 		u.progress = func(Step) {}
 	}
 	if err := u.load(ctx, spec); err != nil {
+		if _, gone := os.Stat(filepath.Join(dir, stateFile)); errors.Is(gone, os.ErrNotExist) {
+			// Nothing was made of it. A folder that holds something else stays.
+			_ = os.Remove(filepath.Join(dir, lockFile))
+			_ = os.Remove(dir)
+		}
 		return nil, err
 	}
 	return u.n, u.run(ctx)
