@@ -251,14 +251,17 @@ func (r *rig) squat(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
-	if _, err := out.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
+	listens := make(chan error, 1)
 	go func() {
+		_, err := out.Read(make([]byte, 1))
+		listens <- err
 		_ = cmd.Wait()
 		close(ended)
 	}()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	if err := <-listens; err != nil {
+		t.Fatal(err)
+	}
 }
 
 // strand leaves a node with gateways that do not exist.
