@@ -460,6 +460,35 @@ func TestBFT(t *testing.T) {
 	weak.take()
 }
 
+// TestBFTOrdererRenewed changes an orderer's certificate by a configuration update.
+func TestBFTOrdererRenewed(t *testing.T) {
+	w := newWorld(t, 4)
+	renewed := w.Orgs[0].Issue("orderer4 renewed", "orderer")
+	update := fabblocktest.Update(w.ID, w.Config, func(root *common.ConfigGroup) {
+		ordering := root.Groups["Orderer"]
+		var mapping common.Orderers
+		if err := proto.Unmarshal(ordering.Values["Orderers"].GetValue(), &mapping); err != nil {
+			t.Fatal(err)
+		}
+		var who []*mspproto.MSPPrincipal
+		for i, id := range append(slices.Clone(w.Consenters[:3]), renewed) {
+			mapping.ConsenterMapping[i].MspId, mapping.ConsenterMapping[i].Identity = id.MspID(), id.Credentials()
+			who = append(who, &mspproto.MSPPrincipal{PrincipalClassification: mspproto.MSPPrincipal_IDENTITY, Principal: id.Serialized()})
+		}
+		ordering.Values["Orderers"].Value = fabblocktest.Marshal(&mapping)
+		ordering.Policies["BlockValidation"].Policy.Value = fabblocktest.Marshal(fabblocktest.OutOf(3, who...))
+	})
+	b := w.Append(nil, w.ConfigTx(w.Apply(update), fabblocktest.SignUpdate(w.ID, update, w.Org("BeijingMSP").Admin, w.Org("HebeiMSP").Admin)))
+	w.Seal(b, 1, 2, 4) // as configured before
+	w.take()
+	b = w.Append(nil, w.fill(fabblocktest.Transaction{Chaincode: "other"}).Envelope())
+	w.Seal(b, 1, 2, 4)
+	refused(t, w.reader, w.prev(), b, fabblock.BadOrderer)
+	w.Consenters[3] = renewed
+	w.Seal(b, 1, 2, 4)
+	w.take()
+}
+
 // rewrite makes block 0 again of the world's configuration.
 func (w *world) rewrite(t testing.TB) {
 	t.Helper()

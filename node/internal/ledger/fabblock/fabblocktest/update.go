@@ -46,10 +46,19 @@ func signatureHeader(s Signer) *common.SignatureHeader {
 }
 
 func envelope(kind common.HeaderType, channel string, data proto.Message, s Signer) *common.Envelope {
+	return envelopeOf(kind, channel, Marshal(data), s)
+}
+
+func envelopeOf(kind common.HeaderType, channel string, data []byte, s Signer) *common.Envelope {
 	signature := signatureHeader(s)
 	payload := Marshal(&common.Payload{Header: &common.Header{
 		ChannelHeader: Marshal(&common.ChannelHeader{Type: int32(kind), ChannelId: channel, Timestamp: timestamppb.Now(),
 			TxId: fabblock.TxID(signature.GetNonce(), signature.GetCreator())}),
-		SignatureHeader: Marshal(signature)}, Data: Marshal(data)})
+		SignatureHeader: Marshal(signature)}, Data: data})
 	return &common.Envelope{Payload: payload, Signature: sign(s, payload)}
+}
+
+// ConfigBytes is a configuration transaction of any content.
+func (c *Channel) ConfigBytes(raw []byte) *common.Envelope {
+	return envelopeOf(common.HeaderType_CONFIG, c.ID, raw, c.Orgs[0].Orderer)
 }

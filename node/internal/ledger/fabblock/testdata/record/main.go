@@ -131,7 +131,7 @@ func record(bin string, consensus fabric.Consensus, out string) (err error) {
 	}
 	defer r.conn.Close()
 	defer r.gw.Close()
-	if err := r.play(consensus); err != nil {
+	if err := r.play(); err != nil {
 		return err
 	}
 	return r.save(out)
@@ -193,7 +193,8 @@ func (r *recorder) send(what string, env *common.Envelope) (peer.TxValidationCod
 	}
 	if _, err := gateway.NewGatewayClient(r.conn).Submit(r.ctx, &gateway.SubmitRequest{
 		TransactionId: header.GetTxId(), ChannelId: fabric.Channel, PreparedTransaction: env}); err != nil {
-		return 0, fmt.Errorf("%s: %w", what, err)
+		log.Printf("%-70s refused by the orderers: %v", what, err)
+		return 0, r.ctx.Err()
 	}
 	code, err := r.await(raw)
 	log.Printf("%-70s %s", what, code)

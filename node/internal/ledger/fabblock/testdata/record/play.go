@@ -25,7 +25,7 @@ import (
 type tx = fabblocktest.Transaction
 
 // play is what happens on the channel.
-func (r *recorder) play(consensus fabric.Consensus) error {
+func (r *recorder) play() error {
 	put := []*rwset.NsReadWriteSet{fabblocktest.Put(chaincode, "k", "v")}
 	if err := r.forge("before the contract is defined", tx{Sets: put}); err != nil {
 		return err
@@ -34,9 +34,6 @@ func (r *recorder) play(consensus fabric.Consensus) error {
 		return err
 	}
 	steps := []func() error{r.honest, r.conflict, r.leniences, r.endorsements, r.malformed, r.neighbour}
-	if consensus == fabric.BFT {
-		steps = []func() error{r.honest}
-	}
 	steps = append(steps, r.updates, func() error { return r.deploy("2", 3) }, func() error {
 		return errors.Join(
 			r.put("two of three peers where three are needed", chaincode, []string{"BeijingMSP", "HebeiMSP"}, "last", "1"),
