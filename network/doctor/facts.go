@@ -84,6 +84,7 @@ type ServiceFacts struct {
 
 // NodeFacts are what a node's admin listener says.
 type NodeFacts struct {
+	Dir       string
 	Readiness sdk.Readiness
 }
 

@@ -45,13 +45,16 @@ func (j *judge) approvals(d *PeerFacts) []string {
 		s := j.serviceOf(p.Org, d.Version)
 		say := ""
 		switch {
+		case f.Approved == "" && f.Reach == "":
+			// A peer that joined from a snapshot knows its organisation's approval by its hash only, and runs it.
 		case f.Approved == "":
 			say = fmt.Sprintf("%s approved nothing for sequence %d", p.MSP, d.Sequence)
 		case !slices.Contains(f.Installed, f.Approved):
 			say = fmt.Sprintf("%s approved package %s, which its peer has not installed", p.MSP, f.Approved)
 		case s != nil && s.Service.PackageID != f.Approved:
 			say = fmt.Sprintf("%s approved package %s for version %s, whose package is %s", p.MSP, f.Approved, d.Version, s.Service.PackageID)
-		default:
+		}
+		if say == "" {
 			continue
 		}
 		j.explained["contract of "+p.Org] = true
@@ -206,8 +209,8 @@ func (j *judge) components(p *Program) {
 		case c.Name == "follower" && c.Code == "follower_stopped":
 			f.Code = NodeFinding
 			f.What = Text{fmt.Sprintf("%s 的跟随者发现账本有误，已停止", p.Name), fmt.Sprintf("the follower of %s found a fault of the ledger and stopped", p.Name)}
-			f.Cure = Cure{Text{"保全证据并通知各组织：peer 或合约版本不可信；查明后重启", "keep the evidence and tell the other organisations: a peer lied or a contract is of another version; restart once it is understood"},
-				j.command("restart", p.Name)}
+			f.Cure = Cure{Text{"保全证据并通知各组织：peer 或合约版本不可信；查明后清除记录并重启", "keep the evidence and tell the other organisations: a peer lied or a contract is of another version; once it is understood, clear the finding and restart"},
+				"zhenglian finding --dir " + quote(p.Node.Dir) + " --clear && " + j.command("restart", p.Name)}
 		case c.Name == "gateways" && strings.Contains(c.Detail, "refused"):
 			f.Code = NodePeerRefused
 			f.What = Text{fmt.Sprintf("%s 不再使用某个 peer：它给出的内容与验证不符", p.Name), fmt.Sprintf("%s does not use a peer any more: what it gave does not check", p.Name)}

@@ -173,7 +173,8 @@ func TestJudge(t *testing.T) {
 		{"only one can endorse", func(f *Facts) {
 			f.program("peer-a").Peer.Reach, f.program("peer-b").Peer.Reach = "could not launch", "could not launch"
 		}, []Code{ChaincodeGone, PolicyUnsatisfiable}, ""},
-		{"no approval", func(f *Facts) { f.program("peer-a").Peer.Approved = "" }, []Code{ChaincodeMixed}, "upgrade --dir /srv/network --version 2"},
+		{"approval known by its hash", func(f *Facts) { f.program("peer-a").Peer.Approved = "" }, nil, ""},
+		{"no approval", func(f *Facts) { f.program("peer-a").Peer.Approved, f.program("peer-a").Peer.Reach = "", "not found" }, []Code{ChaincodeMixed}, "upgrade --dir /srv/network --version 2"},
 		{"approved, not installed", func(f *Facts) { f.program("peer-a").Peer.Installed = nil }, []Code{ChaincodeMixed}, ""},
 		{"another package", func(f *Facts) {
 			p := f.program("peer-a").Peer

@@ -37,6 +37,7 @@ func TestFaults(t *testing.T) {
 		{"a contract service is frozen", r.freeze("zhenglian-1-hebei"), []Code{ChaincodeGone}, nil},
 		{"a node was killed", r.kill("node-beijing"), []Code{NodeDown}, nil},
 		{"a node has no peer", r.strand, []Code{NodeNotReady}, r.lead},
+		{"a follower stopped at a finding", r.finding, []Code{NodeFinding}, nil},
 		{"a node's certificate ends soon", r.renew("node-tianjin", "480h"), []Code{CertificateExpiring}, nil},
 		{"a node's certificate has ended", r.renew("node-tianjin", "2s"), []Code{CertificateExpired}, nil},
 		{"a service's certificate has ended", r.renew("chaincode-hebei", "2s"), []Code{CertificateExpired}, nil},
@@ -293,6 +294,17 @@ func (r *rig) edit(t *testing.T, change *strings.Replacer) {
 func (r *rig) gateways(t *testing.T, change *strings.Replacer) {
 	r.edit(t, change)
 	if err := r.process(t, "node-hebei").Restart(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// finding leaves a node what a follower keeps when it meets a block that does not check.
+func (r *rig) finding(t *testing.T) {
+	path := filepath.Join(r.net.Node("tianjin").Dir, "finding.json")
+	if err := os.WriteFile(path, []byte(`{"code":"state.differs","block":1,"tx":0,"en":"the write set is another","zh":"写集不一致"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.process(t, "node-tianjin").Restart(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }

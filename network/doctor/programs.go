@@ -238,7 +238,7 @@ func (l *looker) node(ctx context.Context, n *fabric.Node, p *Program) {
 		return
 	}
 	p.clock(a)
-	p.Node = &NodeFacts{}
+	p.Node = &NodeFacts{Dir: n.Dir}
 	if err := json.Unmarshal(a.body, &p.Node.Readiness); err != nil {
 		p.Silent = fmt.Sprintf("/readyz: status %d: %s", a.status, short(string(a.body), maxLine))
 		p.Node = nil

@@ -16,6 +16,11 @@ import (
 // signedProposal is a call of a contract for one peer. The gateway would choose endorsers by what it knows of the
 // others; this asks a peer what it can do by itself.
 func signedProposal(id identity.SigningIdentity, contract, function string, args ...[]byte) (*peer.SignedProposal, error) {
+	return proposalIn(Channel, id, contract, function, args...)
+}
+
+// proposalIn is a call in a channel, or of the peer itself where the channel is "".
+func proposalIn(channel string, id identity.SigningIdentity, contract, function string, args ...[]byte) (*peer.SignedProposal, error) {
 	creator, err := proto.Marshal(&msp.SerializedIdentity{Mspid: id.MspID(), IdBytes: id.Credentials()})
 	if err != nil {
 		return nil, err
@@ -30,7 +35,7 @@ func signedProposal(id identity.SigningIdentity, contract, function string, args
 	proposal := m.bytes(&peer.Proposal{
 		Header: m.bytes(&common.Header{
 			ChannelHeader: m.bytes(&common.ChannelHeader{
-				Type: int32(common.HeaderType_ENDORSER_TRANSACTION), Timestamp: timestamppb.Now(), ChannelId: Channel,
+				Type: int32(common.HeaderType_ENDORSER_TRANSACTION), Timestamp: timestamppb.Now(), ChannelId: channel,
 				TxId: hex.EncodeToString(tx[:]), Extension: m.bytes(&peer.ChaincodeHeaderExtension{ChaincodeId: name}),
 			}),
 			SignatureHeader: m.bytes(&common.SignatureHeader{Creator: creator, Nonce: nonce}),

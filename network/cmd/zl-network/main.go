@@ -38,7 +38,7 @@ func command() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddCommand(buildCommand(), upCommand(), upgradeCommand(), downCommand(), statusCommand(), builderCommand())
-	root.AddCommand(doctorCommand(), restartCommand(), renewCommand(), configCommand())
+	root.AddCommand(doctorCommand(), restartCommand(), renewCommand(), configCommand(), restoreCommand())
 	root.AddCommand(benchCommand())
 	return root
 }
