@@ -206,7 +206,7 @@ func (c *Channel) checkOrderer(b *common.Block) error {
 			return blockError(BadMetadata, n, err)
 		}
 		if identity != nil {
-			set = append(set, signature{identity, s.GetSignature(), [][]byte{md.GetValue(), signed, header}})
+			set = append(set, signature{identity, s.GetSignature(), [3][]byte{md.GetValue(), signed, header}})
 		}
 	}
 	who, last := c.signers(set)

@@ -39,7 +39,7 @@ func TestUpdateEveryByte(t *testing.T) {
 	if b, err := w.ordered(raw); err != nil || b.Next == nil {
 		t.Fatal(err)
 	}
-	step := 5
+	step := 17
 	if testing.Short() {
 		step = 41
 	}

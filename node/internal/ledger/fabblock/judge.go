@@ -95,7 +95,7 @@ func (e *endorsed) require(p *Policy) error {
 		e.known = true
 		set := make([]signature, len(e.endorsements))
 		for i, s := range e.endorsements {
-			set[i] = signature{s.GetEndorser(), s.GetSignature(), [][]byte{e.response, s.GetEndorser()}}
+			set[i] = signature{s.GetEndorser(), s.GetSignature(), [3][]byte{e.response, s.GetEndorser()}}
 		}
 		e.who, e.last = e.channel.signers(set)
 		for _, s := range e.who {

@@ -277,14 +277,16 @@ func outOfMembers(name string, n int, ids []string) *Policy {
 type signature struct {
 	identity []byte
 	sig      []byte
-	message  [][]byte
+	message  [3][]byte // read as one
 }
 
 // signers are the identities whose signatures are valid, each once however often and in whatever form it signed. One
 // bad signature does not spoil the good ones; last is the last cause, for people.
 func (c *Channel) signers(set []signature) (who []*msp.Subject, last error) {
+	who = make([]*msp.Subject, 0, len(set))
 next:
-	for _, s := range set {
+	for i := range set {
+		s := &set[i]
 		subject, err := c.all.Resolve(s.identity)
 		if err != nil {
 			last = err
@@ -295,7 +297,7 @@ next:
 				continue next
 			}
 		}
-		if err := subject.Verify(s.sig, s.message...); err != nil {
+		if err := subject.Verify(s.sig, s.message[:]...); err != nil {
 			last = fmt.Errorf("%s of %s: %w", subject.Name, subject.MSP, err)
 			continue
 		}

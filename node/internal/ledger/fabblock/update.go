@@ -201,7 +201,7 @@ func (c *Channel) mayChange(present, changed elements, env *common.ConfigUpdateE
 		if err := proto.Unmarshal(s.GetSignatureHeader(), &h); err != nil {
 			return fmt.Errorf("a signature of the update: %w", err)
 		}
-		set[i] = signature{h.GetCreator(), s.GetSignature(), [][]byte{s.GetSignatureHeader(), env.GetConfigUpdate()}}
+		set[i] = signature{h.GetCreator(), s.GetSignature(), [3][]byte{s.GetSignatureHeader(), env.GetConfigUpdate()}}
 	}
 	who, last := c.signers(set)
 	for key, w := range changed {
