@@ -42,55 +42,97 @@ func (o *Orderer) pulse(ctx context.Context) pulse {
 	return pulse{m.Status == "active", m.Height, leads == 1, beats, nil}
 }
 
-// hung judges two pulses of every orderer, some ticks apart: the indexes of those that hang. An orderer that does not
-// run or answer is not among them; that is another fault.
-func hung(before, after []pulse) []int {
-	led, top, grew := false, uint64(0), uint64(0)
-	for i := range before {
-		if before[i].err != nil || after[i].err != nil {
-			continue
-		}
-		led = led || (before[i].leads && after[i].leads && after[i].beats > before[i].beats)
-		top = max(top, after[i].height)
-		grew = max(grew, after[i].height-min(before[i].height, after[i].height))
-	}
-	var out []int
-	for i := range before {
-		b, a := before[i], after[i]
-		if b.err != nil || a.err != nil || !b.active || !a.active || a.height > b.height {
-			continue
-		}
-		// Without a leader nobody sends heartbeats, and a live member may be silent for two election timeouts.
-		silent := led && b.beats >= 0 && a.beats == b.beats
-		behind := grew >= 2 && a.height < top && (b.beats < 0 || a.beats == b.beats)
-		if silent || behind {
-			out = append(out, i)
-		}
-	}
-	return out
+// watch judges what the orderers show over some ticks of the Raft clock.
+type watch struct {
+	tick  time.Duration
+	began time.Time
+	first []pulse     // of each orderer, since it is judged
+	last  []pulse     //
+	since []time.Time // when it last went on
+	grown bool        // somebody wrote two blocks or more
 }
 
-// Hung watches the orderers for eight ticks and returns those that hang.
+// How many beats or blocks show that an orderer lives: one that hangs right after its start shows two or three. How many ticks
+// of silence show that it does not. After how many ticks the watch ends, whatever was seen.
+const (
+	lively, silent = 4, 8
+	longest        = 3 * silent
+)
+
+// see takes a pulse of every orderer. done: there is no use in watching further; hung are the indexes of the orderers
+// that hang. One that does not run or answer is not among them: that is another fault.
+func (w *watch) see(now time.Time, pulses []pulse) (done bool, hung []int) {
+	if w.first == nil {
+		w.began = now
+		w.first, w.last = slices.Clone(pulses), slices.Clone(pulses)
+		w.since = slices.Repeat([]time.Time{now}, len(pulses))
+		return false, nil
+	}
+	led, top := false, uint64(0)
+	for i, p := range pulses {
+		before := w.last[i]
+		switch {
+		case p.err != nil || before.err != nil || !p.active || !before.active || p.beats < before.beats || p.height < before.height:
+			w.first[i], w.since[i] = p, now // down, catching up, or just started
+		case p.beats > before.beats || p.height > before.height:
+			w.since[i] = now
+		}
+		led = led || (p.err == nil && p.leads && before.leads && now.Sub(w.since[i]) < silent*w.tick)
+		if p.err == nil {
+			top = max(top, p.height)
+			w.grown = w.grown || (w.first[i].err == nil && p.height >= w.first[i].height+2)
+		}
+	}
+	w.last = slices.Clone(pulses)
+	done = true
+	for i, p := range pulses {
+		if p.err != nil || !p.active || p.beats >= w.first[i].beats+lively || p.height >= w.first[i].height+lively {
+			continue
+		}
+		still := now.Sub(w.since[i]) >= silent*w.tick
+		// Without a leader nobody sends heartbeats, and a live member may be silent for two election timeouts.
+		if still && ((led && p.beats >= 0) || (w.grown && p.height < top)) {
+			hung = append(hung, i)
+			continue
+		}
+		// Where no beats are counted, an idle orderer cannot be told from one that hangs.
+		if p.beats >= 0 || !still {
+			done = false
+		}
+	}
+	return done || now.Sub(w.began) >= longest*w.tick, hung
+}
+
+// Hung watches the orderers and returns those that hang: after a second where all go on, after some where one does not.
 func (n *Network) Hung(ctx context.Context) ([]*Orderer, error) {
-	look := func() []pulse {
-		out := make([]pulse, len(n.orderers))
+	w := watch{tick: n.Spec().Tick}
+	every := time.NewTicker(w.tick)
+	defer every.Stop()
+	dumb := make([]error, len(n.orderers)) // asked once too often: a frozen one would hold up the watch
+	for {
+		pulses := make([]pulse, len(n.orderers))
 		_ = together(n.orderers, func(o *Orderer) error {
-			out[o.Number-1] = o.pulse(ctx) // what is wrong stands in the pulse
+			i := o.Number - 1
+			if pulses[i] = (pulse{err: dumb[i]}); dumb[i] == nil {
+				pulses[i] = o.pulse(ctx) // what is wrong stands in the pulse
+				dumb[i] = pulses[i].err
+			}
 			return nil
 		})
-		return out
+		done, found := w.see(time.Now(), pulses)
+		if done {
+			var out []*Orderer
+			for _, i := range found {
+				out = append(out, n.orderers[i])
+			}
+			return out, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-every.C:
+		}
 	}
-	before := look()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(max(8*n.Spec().Tick, time.Second)):
-	}
-	var out []*Orderer
-	for _, i := range hung(before, look()) {
-		out = append(out, n.orderers[i])
-	}
-	return out, nil
 }
 
 // maxCures is how often a hung orderer is restarted before somebody has to look: the deadlock strikes about one

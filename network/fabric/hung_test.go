@@ -4,54 +4,85 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 )
 
-func TestHung(t *testing.T) {
-	live := func(h uint64, leads bool, beats float64) pulse {
-		return pulse{active: true, height: h, leads: leads, beats: beats}
+// shown is what an orderer shows over the watch, tick by tick.
+type shown func(tick int) pulse
+
+func beating(height uint64, leads bool) shown {
+	return func(tick int) pulse {
+		return pulse{active: true, height: height, leads: leads, beats: float64(10 + tick)}
 	}
-	gone := pulse{err: errors.New("no answer")}
+}
+
+func TestHung(t *testing.T) {
+	growing := func(leads bool) shown {
+		return func(tick int) pulse {
+			return pulse{active: true, height: uint64(50 + tick), leads: leads, beats: float64(10 + 2*tick)}
+		}
+	}
+	still := func(height uint64, beats float64) shown {
+		return func(int) pulse { return pulse{active: true, height: height, beats: beats} }
+	}
+	gone := func(int) pulse { return pulse{err: errors.New("no answer")} }
 	tests := []struct {
-		name          string
-		before, after []pulse
-		want          []int
+		name     string
+		orderers []shown
+		want     []int
+		ticks    int // after which the watch ends
 	}{
-		{"idle and healthy",
-			[]pulse{live(5, true, 10), live(5, false, 10), live(5, false, 10)},
-			[]pulse{live(5, true, 18), live(5, false, 18), live(5, false, 18)}, nil},
-		{"one stands still, nobody writes",
-			[]pulse{live(5, true, 10), live(5, false, 3), live(5, false, 10)},
-			[]pulse{live(5, true, 18), live(5, false, 3), live(5, false, 18)}, []int{1}},
-		{"one stands still while others grow",
-			[]pulse{live(50, true, 10), live(40, false, 3), live(50, false, 10)},
-			[]pulse{live(60, true, 18), live(40, false, 3), live(60, false, 18)}, []int{1}},
-		{"two stand still",
-			[]pulse{live(5, true, 10), live(5, false, 3), live(5, false, 3), live(5, false, 8)},
-			[]pulse{live(5, true, 18), live(5, false, 3), live(5, false, 3), live(5, false, 16)}, []int{1, 2}},
-		{"an election: nobody leads",
-			[]pulse{live(5, false, 10), live(5, false, 10), gone},
-			[]pulse{live(5, false, 12), live(5, false, 10), gone}, nil},
-		{"catching up",
-			[]pulse{live(50, true, 10), {height: 3, beats: -1}, live(50, false, 10)},
-			[]pulse{live(60, true, 18), {height: 3, beats: -1}, live(60, false, 18)}, nil},
-		{"behind and moving",
-			[]pulse{live(50, true, 10), live(3, false, 3), live(50, false, 10)},
-			[]pulse{live(60, true, 18), live(4, false, 3), live(60, false, 18)}, nil},
-		{"one does not answer", []pulse{live(5, true, 10), gone, live(5, false, 10)}, []pulse{live(5, true, 18), gone, live(5, false, 18)}, nil},
-		{"one went away", []pulse{live(5, true, 10), live(5, false, 3), live(5, false, 9)}, []pulse{live(5, true, 18), gone, live(5, false, 17)}, nil},
-		{"restarted in between: it counts from nothing",
-			[]pulse{live(5, true, 10), live(5, false, 30), live(5, false, 9)},
-			[]pulse{live(5, true, 18), live(5, false, 2), live(5, false, 17)}, nil},
-		{"BFT says no beats; one stands still",
-			[]pulse{live(50, false, -1), live(50, false, -1), live(40, false, -1), live(50, false, -1)},
-			[]pulse{live(60, false, -1), live(60, false, -1), live(40, false, -1), live(60, false, -1)}, []int{2}},
-		{"BFT, idle",
-			[]pulse{live(50, false, -1), live(50, false, -1)},
-			[]pulse{live(50, false, -1), live(50, false, -1)}, nil},
+		{"idle and healthy", []shown{beating(5, true), beating(5, false), beating(5, false)}, nil, lively},
+		{"busy and healthy", []shown{growing(true), growing(false), growing(false)}, nil, lively / 2},
+		{"one stands still, nobody writes", []shown{beating(5, true), still(5, 3), beating(5, false)}, []int{1}, silent},
+		{"one stands still while others write", []shown{growing(true), still(40, 3), growing(false)}, []int{1}, silent},
+		{"two stand still", []shown{beating(5, true), still(5, 3), still(5, 2), beating(5, false)}, []int{1, 2}, silent},
+		{"beats twice and hangs", []shown{beating(5, true), func(tick int) pulse {
+			return pulse{active: true, height: 5, beats: float64(min(tick, 2))}
+		}, beating(5, false)}, []int{1}, 2 + silent},
+		{"an election: nobody leads", []shown{still(5, 10), beating(5, false), gone}, nil, longest},
+		{"a leader that stands still leads nobody", []shown{func(int) pulse { return pulse{active: true, height: 5, leads: true, beats: 9} }, still(5, 4), gone}, nil, longest},
+		{"catching up", []shown{growing(true), func(int) pulse { return pulse{height: 3, beats: -1} }, growing(false)}, nil, lively / 2},
+		{"behind and moving", []shown{growing(true), func(tick int) pulse {
+			return pulse{active: true, height: uint64(3 + tick), beats: 3}
+		}, growing(false)}, nil, lively},
+		{"one does not answer", []shown{beating(5, true), gone, beating(5, false)}, nil, lively},
+		{"one goes away", []shown{beating(5, true), func(tick int) pulse {
+			if tick > 2 {
+				return gone(tick)
+			}
+			return still(5, 3)(tick)
+		}, beating(5, false)}, nil, lively},
+		{"restarted meanwhile", []shown{beating(5, true), func(tick int) pulse {
+			if tick < 2 {
+				return still(5, 30)(tick)
+			}
+			return pulse{active: true, height: 5, beats: float64(tick)}
+		}, beating(5, false)}, nil, 2 + lively},
+		{"BFT counts no beats; one stands still", []shown{
+			func(tick int) pulse { return pulse{active: true, height: uint64(50 + tick), beats: -1} }, still(40, -1),
+			func(tick int) pulse { return pulse{active: true, height: uint64(50 + tick), beats: -1} },
+		}, []int{1}, silent},
+		{"BFT, idle", []shown{still(50, -1), still(50, -1), still(50, -1)}, nil, silent},
 	}
 	for _, tt := range tests {
-		if got := hung(tt.before, tt.after); !slices.Equal(got, tt.want) {
-			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		w, began := watch{tick: time.Second}, time.Unix(0, 0)
+		for tick := 0; ; tick++ {
+			var pulses []pulse
+			for _, o := range tt.orderers {
+				pulses = append(pulses, o(tick))
+			}
+			done, got := w.see(began.Add(time.Duration(tick)*time.Second), pulses)
+			if done {
+				if !slices.Equal(got, tt.want) || tick != tt.ticks {
+					t.Errorf("%s: %v after %d ticks, want %v after %d", tt.name, got, tick, tt.want, tt.ticks)
+				}
+				break
+			}
+			if tick > 100 {
+				t.Errorf("%s: the watch does not end", tt.name)
+				break
+			}
 		}
 	}
 }
