@@ -25,6 +25,7 @@ type Config struct {
 	Keep  bool        // leave the network up
 	// Profile is a folder for CPU profiles of the nodes, "" for none.
 	Profile string
+	Records int       // that the node is asked to issue in a run; 0: 100,000, of a smoke run 10,000
 	Callers int       // of the node's write load, each with an array of 100 on its way; 0: 64
 	Log     io.Writer // what goes on
 	Step    func(fabric.Step)
@@ -65,6 +66,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if cfg.Callers == 0 {
 		cfg.Callers = 64
 	}
+	if cfg.Records == 0 {
+		cfg.Records = 100_000
+		if cfg.Quick {
+			cfg.Records = 10_000
+		}
+	}
+	cfg.Records = max(cfg.Records/array, 1) * array
 	r, err := report.Read(cfg.Out)
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func (w *world) compare(ctx context.Context) (*issueRuns, error) {
 				r.plain = append(r.plain, s)
 				fmt.Fprintf(w.cfg.Log, "  plain  %s\n", s)
 			} else {
-				s, err := w.issueNode(ctx, allNodes, w.scale(100_000, 10_000))
+				s, err := w.issueNode(ctx, allNodes, w.cfg.Records)
 				if err != nil {
 					return nil, err
 				}
@@ -75,7 +75,7 @@ func (w *world) window(ctx context.Context, s *side, do func() error) error {
 	if err := w.settled(ctx); err != nil {
 		return err
 	}
-	from, err := w.height(ctx)
+	from, err := w.level(ctx)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (w *world) window(ctx context.Context, s *side, do func() error) error {
 	if err := w.settled(ctx); err != nil {
 		return err
 	}
-	to, err := w.height(ctx)
+	to, err := w.level(ctx)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func issue(ctx context.Context, w *world) (report.Measurement, error) {
 		run  func() (*side, error)
 	}{
 		{"plain client while all nodes run", func() (*side, error) { return w.issuePlain(ctx, allNodes, w.scale(4096, 512)) }},
-		{"only the measured node running", func() (*side, error) { return w.issueNode(ctx, measuredNode, w.scale(50_000, 5000)) }},
+		{"only the measured node running", func() (*side, error) { return w.issueNode(ctx, measuredNode, w.cfg.Records/2/array*array) }},
 	} {
 		s, err := v.run()
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -19,41 +18,29 @@ import (
 const array = 100
 
 // node is the API of the measured node.
-type node struct {
-	url, key string
-	client   *http.Client
-}
+type node struct{ wire *wire }
 
 func newNode(n *fabric.Node) (*node, error) {
 	if n == nil || n.Keys["approver"] == "" {
 		return nil, fmt.Errorf("the network has no node of %s with an approver's key", nodeOrg)
 	}
-	return &node{url: n.URL, key: n.Keys["approver"], client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 512}}}, nil
+	w, err := newWire(n.URL, n.Keys["approver"])
+	return &node{w}, err
 }
 
 var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // post sends a body and gives the whole answer to read, for as long as read runs. Any status but 200 is an error.
 func (n *node) post(ctx context.Context, path string, body []byte, read func([]byte) error) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+n.key)
-	r, err := n.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer r.Body.Close()
 	out := answers.Get().(*bytes.Buffer)
 	defer answers.Put(out)
 	out.Reset()
-	if _, err := out.ReadFrom(io.LimitReader(r.Body, 64<<20)); err != nil {
-		return err
+	status, err := n.wire.post(ctx, path, body, out)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	if r.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: status %d: %.300s", path, r.StatusCode, out)
+	if status != http.StatusOK {
+		return fmt.Errorf("%s: status %d: %.300s", path, status, out)
 	}
 	return read(out.Bytes())
 }

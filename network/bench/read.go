@@ -149,7 +149,7 @@ func mixed(ctx context.Context, w *world) (report.Measurement, error) {
 	for range w.runs() {
 		var took []float64
 		questions := slices.Clone(w.asked) // the write load adds to the others
-		s, err := w.issueBeside(ctx, allNodes, w.scale(100_000, 10_000), func(ctx context.Context) (err error) {
+		s, err := w.issueBeside(ctx, allNodes, w.cfg.Records, func(ctx context.Context) (err error) {
 			took, err = paced(ctx, callers, every, func(ctx context.Context) error {
 				return w.node.verify(ctx, questions[rand.IntN(len(questions))].body, false)
 			})

@@ -107,6 +107,9 @@ const (
 
 // nodes starts and stops nodes until those run that are to. One that was started has caught up when it is ready.
 func (w *world) nodes(ctx context.Context, up nodesUp) error {
+	if up == noNodes {
+		w.node.wire.forget()
+	}
 	for _, n := range w.net.Nodes() {
 		if up == noNodes || (up == measuredNode && n.Org != nodeOrg) {
 			if err := n.Stop(ctx, 20*time.Second); err != nil {
@@ -137,29 +140,35 @@ func (w *world) settled(ctx context.Context) error {
 	defer cancel()
 	last, same := uint64(0), 0
 	for {
-		equal, height := true, uint64(0)
-		for i, p := range w.net.Peers() {
-			h, err := p.Height(ctx)
-			if err != nil {
-				return err
-			}
-			equal = equal && (i == 0 || h == height)
-			height = h
-		}
-		if equal && height == last {
+		height, err := w.level(ctx)
+		switch {
+		case err != nil || height != last:
+			same = 0
+		default:
 			if same++; same == 4 {
 				return nil
 			}
-		} else {
-			same = 0
 		}
 		last = height
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the peers do not come to rest at one height: %w", ctx.Err())
+			return fmt.Errorf("the peers do not come to rest at one height: %w", errors.Join(ctx.Err(), err))
 		case <-time.After(150 * time.Millisecond):
 		}
 	}
 }
 
-func (w *world) height(ctx context.Context) (uint64, error) { return w.net.Peer(plainOrg).Height(ctx) }
+// level is the height of all peers, an error while they differ.
+func (w *world) level(ctx context.Context) (height uint64, err error) {
+	for i, p := range w.net.Peers() {
+		h, err := p.Height(ctx)
+		switch {
+		case err != nil: // a busy machine answers late
+			return 0, err
+		case i > 0 && h != height:
+			return 0, fmt.Errorf("%s is at %d, others at %d", p.Name, h, height)
+		}
+		height = h
+	}
+	return height, nil
+}

@@ -40,6 +40,7 @@ func benchCommand() *cobra.Command {
 	f.BoolVar(&cfg.Quick, "quick", false, "a smoke run, marked as such and never to be quoted")
 	f.StringVar(&cfg.Out, "out", "out/bench-fabric.json", "report")
 	f.StringVar(&cfg.Profile, "profile", "", "folder for CPU profiles of the nodes")
+	f.IntVar(&cfg.Records, "records", 0, "licences that the node issues in a run (default 100000, of a smoke run 10000)")
 	f.IntVar(&cfg.Callers, "callers", 0, "callers of the node's write load, each with an array of 100 (default 64)")
 	f.BoolVar(&cfg.Keep, "keep", false, "leave the network up")
 	f.StringVar(&u.spec.Dir, "dir", "", "the network's folder (default: a temporary one)")
