@@ -27,14 +27,19 @@ func TestFaults(t *testing.T) {
 		t.Skip("left out by -short: a real Fabric network")
 	}
 	r := newRig(t)
+	for _, name := range runbooks {
+		if !t.Run("runbook "+name, func(t *testing.T) { r.runbook(t, name) }) {
+			return
+		}
+	}
 	for _, f := range []fault{
 		{"a stranger holds a peer's port", r.squat, []Code{PortTaken}, nil},
 		{"a peer was killed", r.kill("peer-hebei"), []Code{PeerDown}, nil},
 		{"a peer is frozen", r.freeze("peer-tianjin"), []Code{PeerDown}, nil},
 		{"an orderer was killed", r.kill("orderer-2"), []Code{OrdererDown}, nil},
 		{"too few orderers", r.kill("orderer-1", "orderer-3"), []Code{OrdererDown, NoLeader}, nil},
-		{"a contract service was killed", r.kill("zhenglian-1-tianjin"), []Code{ChaincodeGone}, nil},
-		{"a contract service is frozen", r.freeze("zhenglian-1-hebei"), []Code{ChaincodeGone}, nil},
+		{"a contract service was killed", r.kill(serviceOf + "tianjin"), []Code{ChaincodeGone}, nil},
+		{"a contract service is frozen", r.freeze(serviceOf + "hebei"), []Code{ChaincodeGone}, nil},
 		{"a node was killed", r.kill("node-beijing"), []Code{NodeDown}, nil},
 		{"a node has no peer", r.strand, []Code{NodeNotReady}, r.lead},
 		{"a follower stopped at a finding", r.finding, []Code{NodeFinding}, nil},
@@ -200,12 +205,18 @@ func (r *rig) process(t *testing.T, name string) *fabric.Process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if org, ok := strings.CutPrefix(name, serviceOf); ok {
+		return n.Service(fabric.Contract, org).Process
+	}
 	p := n.Process(name)
 	if p == nil {
 		t.Fatalf("no process %s", name)
 	}
 	return p
 }
+
+// serviceOf begins the name of an organisation's contract service, whatever version it is of by now.
+const serviceOf = "service of "
 
 func (r *rig) kill(names ...string) func(*testing.T) {
 	return func(t *testing.T) {

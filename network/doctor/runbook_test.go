@@ -1,0 +1,100 @@
+package doctor
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// runbooks are the runbooks whose marked commands are run on the real network, in the order in which they build on one
+// another.
+var runbooks = []string{
+	"consortium", "contract-upgrade", "certificates", "organisation-joins", "organisation-leaves", "peer-from-snapshot", "node-from-archive",
+}
+
+const ops = "../../docs/ops"
+
+// marked are the commands of a runbook that stand below the mark <!-- run -->.
+func marked(t *testing.T, file string) []string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(ops, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	parts := strings.Split(string(raw), "<!-- run -->\n```sh\n")
+	for _, part := range parts[1:] {
+		block, _, ok := strings.Cut(part, "\n```\n")
+		if !ok {
+			t.Fatalf("%s: a block without end", file)
+		}
+		out = append(out, block+"\n")
+	}
+	return out
+}
+
+// runbook runs a runbook's commands as they stand and expects a healthy network after them.
+func (r *rig) runbook(t *testing.T, name string) {
+	work := t.TempDir()
+	if err := os.Mkdir(filepath.Join(work, "out"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// The runbooks speak of out/network; one's files are another's.
+	if err := os.Symlink(r.dir, filepath.Join(work, "out", "network")); err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range marked(t, name+".en.md") {
+		script := "set -e\ncd " + work + "\nPATH=$PATH:" + r.net.Spec().Bin + "\n" + block
+		if out, err := r.shell(script); err != nil {
+			t.Fatalf("%s%v\n%s", block, err, out)
+		}
+	}
+	r.healthy(t)
+}
+
+// TestRunbooks holds the two languages to each other and the fault table to the codes.
+func TestRunbooks(t *testing.T) {
+	for _, name := range runbooks {
+		en, zh := marked(t, name+".en.md"), marked(t, name+".zh-CN.md")
+		if len(en) == 0 || !slices.Equal(en, zh) {
+			t.Errorf("%s: %d commands in English, %d in Chinese, or not the same ones", name, len(en), len(zh))
+		}
+	}
+	for _, file := range []string{"faults.en.md", "faults.zh-CN.md"} {
+		raw, err := os.ReadFile(filepath.Join(ops, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range Codes() {
+			if strings.Count(string(raw), "| `"+string(c)+"` |") != 1 {
+				t.Errorf("%s: %s has no row, or several", file, c)
+			}
+		}
+	}
+}
+
+// TestLinks: what the runbooks point to is there.
+func TestLinks(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(ops, "*.md"))
+	if err != nil || len(files) < 16 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range strings.Split(string(raw), "](")[1:] {
+			to, _, _ := strings.Cut(part, ")")
+			to, _, _ = strings.Cut(to, "#")
+			if to == "" || strings.Contains(to, "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), to)); err != nil {
+				t.Errorf("%s points to %s, which is not there", file, to)
+			}
+		}
+	}
+}
