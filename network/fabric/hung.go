@@ -53,9 +53,11 @@ type watch struct {
 }
 
 // How many beats or blocks show that an orderer lives: one that hangs right after its start shows two or three. How many ticks
-// of silence show that it does not. After how many ticks the watch ends, whatever was seen.
+// of silence show that it does not while somebody leads, and while nobody does: nobody sends heartbeats then, but whoever
+// lives stands for election within twenty. After how many ticks the watch ends, whatever was seen.
 const (
 	lively, silent = 4, 8
+	leaderless     = 5 * silent
 	longest        = 3 * silent
 )
 
@@ -85,22 +87,30 @@ func (w *watch) see(now time.Time, pulses []pulse) (done bool, hung []int) {
 	}
 	w.last = slices.Clone(pulses)
 	done = true
+	limit := longest
 	for i, p := range pulses {
 		if p.err != nil || !p.active || p.beats >= w.first[i].beats+lively || p.height >= w.first[i].height+lively {
 			continue
 		}
 		still := now.Sub(w.since[i]) >= silent*w.tick
-		// Without a leader nobody sends heartbeats, and a live member may be silent for two election timeouts.
 		if still && ((led && p.beats >= 0) || (w.grown && p.height < top)) {
 			hung = append(hung, i)
 			continue
+		}
+		// All that were restarted together may hang together.
+		if still && !led && p.beats >= 0 {
+			limit = leaderless
+			if now.Sub(w.since[i]) >= leaderless*w.tick {
+				hung = append(hung, i)
+				continue
+			}
 		}
 		// Where no beats are counted, an idle orderer cannot be told from one that hangs.
 		if p.beats >= 0 || !still {
 			done = false
 		}
 	}
-	return done || now.Sub(w.began) >= longest*w.tick, hung
+	return done || now.Sub(w.began) >= time.Duration(limit)*w.tick, hung
 }
 
 // Hung watches the orderers and returns those that hang: after a second where all go on, after some where one does not.

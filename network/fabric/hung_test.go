@@ -40,8 +40,9 @@ func TestHung(t *testing.T) {
 		{"beats twice and hangs", []shown{beating(5, true), func(tick int) pulse {
 			return pulse{active: true, height: 5, beats: float64(min(tick, 2))}
 		}, beating(5, false)}, []int{1}, 2 + silent},
-		{"an election: nobody leads", []shown{still(5, 10), beating(5, false), gone}, nil, longest},
-		{"a leader that stands still leads nobody", []shown{func(int) pulse { return pulse{active: true, height: 5, leads: true, beats: 9} }, still(5, 4), gone}, nil, longest},
+		{"an election: nobody leads", []shown{still(5, 10), beating(5, false), gone}, []int{0}, leaderless},
+		{"a leader that stands still leads nobody", []shown{func(int) pulse { return pulse{active: true, height: 5, leads: true, beats: 9} }, still(5, 4), gone}, []int{0, 1}, leaderless},
+		{"all stand still after a restart", []shown{still(5, 2), still(5, 2), still(4, 2)}, []int{0, 1, 2}, leaderless},
 		{"catching up", []shown{growing(true), func(int) pulse { return pulse{height: 3, beats: -1} }, growing(false)}, nil, lively / 2},
 		{"behind and moving", []shown{growing(true), func(tick int) pulse {
 			return pulse{active: true, height: uint64(3 + tick), beats: 3}
