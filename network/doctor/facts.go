@@ -44,11 +44,13 @@ type Program struct {
 	Slack  time.Duration // how uncertain Clock is; 0: not known
 	Served []Certificate // what its TLS listeners show
 
-	Looks [2]Look // orderers and peers; the second only where the first left a doubt
+	Looks [2]Look // orderers and peers, some seconds apart
 
 	Peer    *PeerFacts
 	Service *ServiceFacts
 	Node    *NodeFacts
+
+	process *fabric.Process
 }
 
 // Socket is an address on which a program should listen.

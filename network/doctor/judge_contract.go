@@ -105,6 +105,14 @@ func (j *judge) serviceOf(org, version string) *Program {
 	return nil
 }
 
+// cannot says why a peer cannot run the contract; "": it can, or could not be asked for want of an administrator.
+func (j *judge) cannot(p *Program) string {
+	if p.Peer == nil || j.explained["admin-"+p.Org] {
+		return ""
+	}
+	return p.Peer.Reach
+}
+
 // reach judges whether an organisation's peer can run the contract.
 func (j *judge) reach(d *PeerFacts, p *Program) {
 	s := j.serviceOf(p.Org, d.Version)
@@ -123,8 +131,8 @@ func (j *judge) reach(d *PeerFacts, p *Program) {
 	default:
 		evidence = append(evidence, s.Silent, f.Unready, f.Handshake)
 	}
-	if p.Peer != nil && !j.explained[p.Name] && p.Peer.Reach != "" {
-		evidence = append(evidence, p.Name+": "+p.Peer.Reach)
+	if why := j.cannot(p); why != "" && !j.explained[p.Name] {
+		evidence = append(evidence, p.Name+": "+why)
 	}
 	evidence = slices.DeleteFunc(evidence, func(s string) bool { return s == "" })
 	if len(evidence) == 0 {
@@ -148,7 +156,7 @@ func (j *judge) policy() {
 	able := map[string]int{}
 	var without []string
 	for _, p := range j.of(fabric.KindPeer) {
-		if p.Pid != 0 && !p.Frozen && p.Silent == "" && p.Peer != nil && p.Peer.Reach == "" {
+		if p.Pid != 0 && !p.Frozen && p.Silent == "" && p.Peer != nil && j.cannot(p) == "" {
 			able[p.MSP]++
 		} else {
 			without = append(without, p.MSP)

@@ -16,7 +16,9 @@ func (j *judge) orderers() {
 	var beat bool
 	var top [2]uint64
 	for _, p := range all {
-		j.down(p, OrdererDown, "排序节点", "orderer")
+		if !j.down(p, OrdererDown, "排序节点", "orderer") {
+			j.outside(p, OrdererDown)
+		}
 		for i, look := range p.Looks {
 			if look.Known {
 				top[i] = max(top[i], look.Height)
@@ -71,6 +73,21 @@ func (j *judge) orderers() {
 	j.hung(all, beat, top)
 }
 
+// outside is the finding of a peer or orderer that answers and has no ledger of the channel.
+func (j *judge) outside(p *Program, code Code) bool {
+	if j.explained[p.Name] || j.explained["admin-"+p.Org] || p.Looks[0].Known || p.Looks[1].Known {
+		return false
+	}
+	j.explained[p.Name] = true
+	j.found(Finding{
+		Code: code, Subject: p.Name,
+		What:     Text{fmt.Sprintf("%s 在运行，但没有加入通道", p.Name), fmt.Sprintf("%s runs, but is not in the channel", p.Name)},
+		Evidence: []string{fmt.Sprintf("process %d answers and shows no height of the channel", p.Pid), p.Sick},
+		Cure:     Cure{Text{"让它加入通道", "have it join"}, j.command("up")},
+	})
+	return true
+}
+
 // hung looks for orderers that answer and stand still. A live Raft member stores something with every heartbeat,
 // whether anybody writes or not; and its height follows the others'.
 func (j *judge) hung(all []*Program, beat bool, top [2]uint64) {
@@ -118,7 +135,7 @@ func (j *judge) peers() {
 		}
 	}
 	for _, p := range j.of(fabric.KindPeer) {
-		if j.down(p, PeerDown, "peer ", "peer") || j.explained[p.Name] {
+		if j.down(p, PeerDown, "peer ", "peer") || j.outside(p, PeerDown) || j.explained[p.Name] {
 			continue
 		}
 		a, b := p.Looks[0], p.Looks[1]

@@ -196,6 +196,16 @@ func TestJudge(t *testing.T) {
 		{"refused peer", func(f *Facts) {
 			f.component("node-a", sdk.Component{Name: "gateways", Status: sdk.Degraded, Code: model.CodeLedgerUnavailable, Detail: "peer.b:7051: refused, 9 blocks (gateway.altered: …)"})
 		}, []Code{NodePeerRefused}, "restart"},
+		{"peer outside the channel", func(f *Facts) { f.program("peer-b").Looks = [2]Look{} }, []Code{PeerDown}, "up"},
+		{"orderer outside the channel", func(f *Facts) { f.program("orderer-b").Looks = [2]Look{{Beats: -1}, {Beats: -1}} }, []Code{OrdererDown}, "up"},
+		{"an administrator's certificate", func(f *Facts) {
+			c := cert(-9*day, -1)
+			c.Renew = "admin-b"
+			f.Files = append(f.Files, c)
+			f.program("orderer-b").Looks = [2]Look{{Beats: -1}, {Beats: -1}}
+			f.program("peer-b").Peer.Trouble, f.program("peer-b").Peer.Reach = "access denied", "access denied"
+			f.stop("peer-c")
+		}, []Code{CertificateExpired, PeerDown}, "renew --dir /srv/network admin-b"},
 		{"a follower's finding counts whatever else is wrong", func(f *Facts) {
 			f.stop("orderer-b")
 			f.component("node-a", sdk.Component{Name: "follower", Status: sdk.Failed, Code: model.CodeFollowerStopped})

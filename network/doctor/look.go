@@ -78,7 +78,7 @@ func (l *looker) later(ask func(context.Context)) {
 func (l *looker) first(ctx context.Context) {
 	asks := []func(context.Context){l.files, l.disks, l.configuration}
 	add := func(p *fabric.Process, msp string, ask func(context.Context, *Program), addresses ...string) {
-		out := &Program{Name: p.Name, Kind: p.Kind, Org: p.Org, MSP: msp}
+		out := &Program{Name: p.Name, Kind: p.Kind, Org: p.Org, MSP: msp, process: p}
 		for _, a := range addresses {
 			out.Sockets = append(out.Sockets, Socket{Address: a})
 		}
@@ -141,7 +141,11 @@ func (l *looker) sockets(context.Context) {
 	holders := holders()
 	for _, p := range l.facts.Programs {
 		for i := range p.Sockets {
-			p.Sockets[i].find(holders)
+			s := &p.Sockets[i]
+			if s.find(holders); s.Holder != 0 && s.Holder == p.process.Pid() {
+				s.Holder = p.Pid // its own, also when it was started between the looks
+				s.Open = p.Pid != 0
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hyperledger/fabric-admin-sdk/pkg/channel"
 	"github.com/hyperledger/fabric-admin-sdk/pkg/identity"
 	"github.com/hyperledger/fabric-admin-sdk/pkg/snapshot"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
@@ -81,8 +82,11 @@ func (n *Network) Restore(ctx context.Context, org, from string, progress func(S
 				return err
 			}
 			return to.waitFor(ctx, "does not answer", func() error {
-				_, err := operations(ctx, to.Operations, "/healthz")
-				return err
+				// Health is served before the peer's own services.
+				return to.asAdmin(func(conn grpc.ClientConnInterface, id identity.SigningIdentity) error {
+					_, err := channel.ListChannelOnPeer(ctx, conn, id)
+					return err
+				})
 			})
 		}},
 		{"join", func() error { return to.joinBySnapshot(ctx, dir) }},
