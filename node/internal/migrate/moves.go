@@ -108,7 +108,39 @@ func Interrupted(dir string) (kind string, err error) {
 // put in place is done once it has left where it was, and nothing is put in place before all is set aside. So
 // each step can be told done from not done, and none is done twice. Each folder is synced before the next step, so
 // that a power cut takes back no earlier step than a later one. The journal goes last.
-func Finish(dir string) error {
+func Finish(dir string) error { return finish(dir, disk{}) }
+
+// disk is what Finish does to a folder; tests stop it anywhere.
+type disk struct{ before func() error }
+
+func (d disk) step() error {
+	if d.before == nil {
+		return nil
+	}
+	return d.before()
+}
+
+func (d disk) rename(from, to string) error {
+	if err := errors.Join(d.step(), os.MkdirAll(filepath.Dir(to), 0o700)); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return errors.Join(d.step(), sync(filepath.Dir(to)), sync(filepath.Dir(from)))
+}
+
+func (d disk) remove(path string) error {
+	if err := d.step(); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return d.step()
+}
+
+func finish(dir string, d disk) error {
 	m, err := readMoves(dir)
 	if err != nil || m == nil {
 		return err
@@ -120,10 +152,7 @@ func Finish(dir string) error {
 		} else if there {
 			continue
 		}
-		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			return err
-		}
-		if err := rename(from, to); err != nil {
+		if err := d.rename(from, to); err != nil {
 			return err
 		}
 	}
@@ -139,22 +168,22 @@ func Finish(dir string) error {
 		} else if there {
 			return fmt.Errorf("%s is in the way of %s: move it elsewhere and call the command again", to, from)
 		}
-		if err := rename(from, to); err != nil {
+		if err := d.rename(from, to); err != nil {
 			return err
 		}
 	}
 	if m.Kind == Undo { // it is empty now
-		if err := os.Remove(filepath.Join(dir, Before)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := d.remove(filepath.Join(dir, Before)); err != nil {
 			return err
 		}
 	}
-	if err := os.Remove(filepath.Join(dir, working, journal)); err != nil {
+	if err := d.remove(filepath.Join(dir, working, journal)); err != nil {
 		return err
 	}
 	if err := sync(filepath.Join(dir, working)); err != nil {
 		return err
 	}
-	return os.Remove(filepath.Join(dir, working))
+	return d.remove(filepath.Join(dir, working))
 }
 
 // PlanUndo is what takes a switched node's folder back. Of what stands in the folder now, names are set aside
@@ -242,13 +271,6 @@ func exists(path string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-func rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	return errors.Join(sync(filepath.Dir(to)), sync(filepath.Dir(from)))
 }
 
 // sync waits until a file, or what a folder lists, is on the disk.
