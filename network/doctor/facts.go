@@ -19,6 +19,8 @@ type Facts struct {
 	BFT      bool
 	Idle     bool // the nodes were founded and left stopped
 	Now      time.Time
+	Tick     time.Duration // of Raft: a leader sends a heartbeat in each
+	Between  time.Duration // from the first look to the second
 
 	Programs []*Program
 	Files    []Certificate

@@ -70,7 +70,8 @@ func (j *judge) orderers() {
 				j.command("restart", p.Name)},
 		})
 	}
-	j.hung(all, beat, top)
+	// Without a leader nobody sends heartbeats: silence says nothing then.
+	j.hung(all, beat && leads && j.Between >= 4*j.Tick, top)
 }
 
 // outside is the finding of a peer or orderer that answers and has no ledger of the channel.
@@ -103,7 +104,7 @@ func (j *judge) hung(all []*Program, beat bool, top [2]uint64) {
 		}
 		j.explained[p.Name] = true
 		evidence := []string{
-			fmt.Sprintf("height %d at both looks, %s apart; the others: %d, then %d", b.Height, j.o.Between, top[0], top[1]),
+			fmt.Sprintf("height %d at both looks, %s apart; the others: %d, then %d", b.Height, j.Between, top[0], top[1]),
 			fmt.Sprintf("/healthz: %s; participation: %s", or(p.Sick, "OK"), b.Status),
 		}
 		if a.Beats >= 0 {
@@ -148,7 +149,7 @@ func (j *judge) peers() {
 		f := Finding{
 			Code: PeerBehind, Subject: p.Name,
 			What:     Text{fmt.Sprintf("%s 落后 %d 个区块", p.Name, top-b.Height), fmt.Sprintf("%s is %d blocks behind", p.Name, top-b.Height)},
-			Evidence: []string{fmt.Sprintf("height %d, then %d %s later; others had %d before that", a.Height, b.Height, j.o.Between, top), p.Sick},
+			Evidence: []string{fmt.Sprintf("height %d, then %d %s later; others had %d before that", a.Height, b.Height, j.Between, top), p.Sick},
 			Cure:     Cure{Text{"它收不到排序节点的区块：查看日志里的 deliver 错误，重启它", "it gets no blocks from the orderers: see its log for errors of deliver, and restart it"}, j.command("restart", p.Name)},
 		}
 		if b.Height > a.Height {

@@ -41,7 +41,7 @@ func certificate(t *testing.T, name string, from, to time.Time) *x509.Certificat
 func well(t *testing.T) *Facts {
 	t.Helper()
 	f := &Facts{
-		Dir: "/srv/network", Contract: "zhenglian", Fabric: "2.5.12", Now: noon,
+		Dir: "/srv/network", Contract: "zhenglian", Fabric: "2.5.12", Now: noon, Tick: 250 * time.Millisecond, Between: 3 * time.Second,
 		Disks:   []Disk{{"/srv/network", 60 << 30, 100 << 30}},
 		Channel: &Channel{Capabilities: map[string][]string{"channel": {"V2_0"}, "orderer": {"V2_0"}, "application": {"V2_5"}}, Consenters: map[string][]byte{}},
 	}
@@ -139,6 +139,14 @@ func TestJudge(t *testing.T) {
 		{"no leader", func(f *Facts) {
 			f.program("orderer-a").Looks[0].Leads, f.program("orderer-a").Looks[1].Leads = false, false
 		}, []Code{NoLeader}, ""},
+		{"no leader, and most are silent", func(f *Facts) {
+			f.program("orderer-a").Looks[0].Leads, f.program("orderer-a").Looks[1].Leads = false, false
+			f.program("orderer-a").Looks[1].Beats, f.program("orderer-b").Looks[1].Beats = 10, 10
+		}, []Code{NoLeader}, "up"},
+		{"heartbeats rarer than the looks", func(f *Facts) {
+			f.Tick = 5 * time.Second
+			f.program("orderer-b").Looks[1].Beats = 10
+		}, nil, ""},
 		{"an election between the looks", func(f *Facts) {
 			f.program("orderer-a").Looks[0].Leads, f.program("orderer-a").Looks[1].Leads = false, false
 			f.program("orderer-b").Looks[1].Leads = true

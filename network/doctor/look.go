@@ -46,12 +46,14 @@ func See(ctx context.Context, n *fabric.Network, o Options) *Facts {
 	spec := n.Spec()
 	l := &looker{net: n, o: o, facts: &Facts{
 		Dir: spec.Dir, Contract: fabric.Contract, Fabric: n.FabricVersion(), BFT: spec.Consensus == fabric.BFT,
-		Idle: spec.Idle, Now: o.Now(),
+		Idle: spec.Idle, Now: o.Now(), Tick: spec.Tick,
+		// Long enough for some heartbeats, and short enough to come to an end within ten seconds.
+		Between: max(o.Between, min(6*spec.Tick, 6*time.Second)),
 	}}
 	began := time.Now()
 	l.first(ctx)
 	select {
-	case <-time.After(time.Until(began.Add(o.Between))):
+	case <-time.After(time.Until(began.Add(l.facts.Between))):
 		l.second(ctx)
 	case <-ctx.Done():
 	}
