@@ -135,8 +135,9 @@ func (c *Contract) apply(t *tx, call model.Call) (*model.Execution, error) {
 // run decides the operations of a call of Apply and notes what those that it accepts do. importing says that
 // the call is of the old ledger, which is the only one that an open import lets in.
 func (c *Contract) run(t *tx, x *model.Execution, call model.Call, importing bool) ([]model.Refusal, error) {
-	if len(call.Args) == 0 || len(call.Args) > model.MaxOperations {
-		return nil, model.E(model.CodeTooMany)
+	var err error
+	if call.Args, err = model.Unpack(call.Args); err != nil {
+		return nil, err
 	}
 	ops := make([]model.Operation, len(call.Args))
 	bodies := make([]any, len(call.Args)) // of operations that were decoded before
@@ -147,7 +148,6 @@ func (c *Contract) run(t *tx, x *model.Execution, call model.Call, importing boo
 			ops[i], bodies[i] = d.op, d.body
 			continue
 		}
-		var err error
 		if ops[i], err = model.DecodeOperation(raw); err != nil {
 			return nil, err
 		}

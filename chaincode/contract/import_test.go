@@ -99,7 +99,7 @@ func issues(t *testing.T, p *contracttest.Pilot, from, n int, when time.Time) {
 			model.IssueBody{Value: contracttest.Licence(p.Genesis, "bj-scjg", i)})
 		args = append(args, op.Encode())
 	}
-	if x, err := p.Call("BeijingMSP", "beijing", when, model.FunctionApply, args...); err != nil || len(x.Applied) != n {
+	if x, err := p.Call("BeijingMSP", "beijing", when, model.FunctionApply, model.Pack(args)...); err != nil || len(x.Applied) != n {
 		t.Fatal(err, string(x.Response))
 	}
 }

@@ -96,6 +96,9 @@ func (w *world) call(msp model.MSPID, cn string, personal bool, planned ...plann
 			}
 		}
 	}
+	if w.chance(2, "packed") {
+		args = append(args[:1:1], model.Pack(args[1:])...)
+	}
 	response, s := w.peer.propose(msp, cn, at, args...)
 	if personal {
 		if response.Status != 500 || response.Message != "personal_identifier" || len(s.writes) != 0 {

@@ -16,7 +16,7 @@ type Prefetcher interface {
 // Functions of the contract.
 const (
 	FunctionInit  = "Init"  // the genesis document; beside it block 0 of the old ledger where one is taken over
-	FunctionApply = "Apply" // 1..N arguments: operations, each in canonical form
+	FunctionApply = "Apply" // 1..N arguments: operations, each in canonical form; or one argument, a pack of them (Pack)
 	FunctionGet   = "Get"   // kind, id: the header, or the whole entry
 
 	FunctionImport      = "Import"      // 1..N arguments: the next blocks of the old ledger, each a common.Block

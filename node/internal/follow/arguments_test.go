@@ -6,6 +6,8 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
 // withArguments changes the arguments that an envelope's transaction gave the contract, and nothing else.
@@ -31,7 +33,12 @@ func withArguments(t *testing.T, env *common.Envelope, change func([][]byte) [][
 		}
 	}
 	in := spec.ChaincodeSpec.Input
-	in.Args = change(in.Args)
+	ops, err := model.Unpack(in.Args[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := change(append(in.Args[:1:1], ops...))
+	in.Args = append(args[:1:1], model.Pack(args[1:])...)
 	proposal.Input = marshal(t, &spec)
 	action.ChaincodeProposalPayload = marshal(t, &proposal)
 	tx.Actions[0].Payload = marshal(t, &action)

@@ -59,7 +59,11 @@ func importedAt(blocks [][]byte, applied []model.Applied, at model.Time) []model
 				continue
 			}
 			at = later(at, model.TimeOf(txs[i].Time))
-			for range txs[i].Args[1:] {
+			ops, err := model.Unpack(txs[i].Args[1:])
+			if err != nil {
+				break
+			}
+			for range ops {
 				each = append(each, at)
 			}
 		}

@@ -35,7 +35,7 @@ func (r *run) operations(t *fabblock.Tx) (ops [][]byte, err error) {
 	args := t.Args[1:]
 	switch string(t.Args[0]) {
 	case model.FunctionApply:
-		return args, nil
+		return model.Unpack(args)
 	case model.FunctionInit:
 		if len(args) == 0 {
 			return nil, nil
@@ -52,7 +52,11 @@ func (r *run) operations(t *fabblock.Tx) (ops [][]byte, err error) {
 	case model.FunctionImport:
 		old, err := oldTransactions(args)
 		for i := range old {
-			ops = append(ops, old[i].Args[1:]...)
+			of, err := model.Unpack(old[i].Args[1:])
+			if err != nil {
+				return nil, err
+			}
+			ops = append(ops, of...)
 		}
 		return ops, err
 	case model.FunctionCloseImport:

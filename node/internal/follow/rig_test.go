@@ -86,14 +86,14 @@ func (w *world) call(t testing.TB, c *ledger.Client, function string, args ...[]
 	return tx
 }
 
-// apply has operations committed in one transaction, as Beijing's node.
+// apply has operations committed in one transaction, as Beijing's node does it.
 func (w *world) apply(t testing.TB, c *ledger.Client, ops ...model.Operation) string {
 	t.Helper()
 	args := make([][]byte, len(ops))
 	for i := range ops {
 		args[i] = ops[i].Encode()
 	}
-	return w.call(t, c, model.FunctionApply, args...)
+	return w.call(t, c, model.FunctionApply, model.Pack(args)...)
 }
 
 // issues makes n operations that issue new licences of bj-scjg.

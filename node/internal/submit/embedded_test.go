@@ -45,7 +45,11 @@ func (versions) Invoke(s shim.ChaincodeStubInterface) *peer.Response {
 	fail := func(code model.Code) *peer.Response { return &peer.Response{Status: 500, Message: string(code)} }
 	pages := map[string]*page{}
 	var r model.Response
-	for i, raw := range s.GetArgs()[1:] {
+	args, err := model.Unpack(s.GetArgs()[1:])
+	if err != nil {
+		return fail(model.CodeBadValue)
+	}
+	for i, raw := range args {
 		op, err := model.DecodeOperation(raw)
 		if err != nil {
 			return fail(model.AsError(err).Code)
@@ -211,7 +215,11 @@ func (r *reader) follow(ctx context.Context, t testing.TB) {
 					continue
 				}
 				a.Receipts = make([]model.Receipt, 0, len(tx.Args)-1)
-				for _, arg := range tx.Args[1:] {
+				args, err := model.Unpack(tx.Args[1:])
+				if err != nil {
+					t.Error(err)
+				}
+				for _, arg := range args {
 					op, err := model.DecodeOperation(arg)
 					if err != nil {
 						t.Error(err)

@@ -54,7 +54,7 @@ func (s *Submitter) endorse(f *flight) bool {
 			it.stamp(now)
 			args[i] = it.raw
 		}
-		txID, result, envelope, err := s.ledger.Propose(s.ctx, model.FunctionApply, args)
+		txID, result, envelope, err := s.ledger.Propose(s.ctx, model.FunctionApply, model.Pack(args))
 		if err != nil {
 			s.proposalFailed(f.items, err)
 			return false

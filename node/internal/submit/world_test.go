@@ -120,6 +120,10 @@ func (c client) Propose(ctx context.Context, function string, args [][]byte) (st
 	if function != model.FunctionApply {
 		c.t.Errorf("function %q", function)
 	}
+	args, err := model.Unpack(args)
+	if err != nil {
+		return "", nil, nil, err
+	}
 	e := envelope{Reads: map[string]uint64{}}
 	overlay := map[string]uint64{}
 	for k, v := range c.versions {
