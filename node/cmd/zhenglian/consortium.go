@@ -22,7 +22,7 @@ func consortiumCommand() *cobra.Command {
 		Long: "A consortium is founded in three steps. Every organisation runs prepare and gives its member.json to the others;\n" +
 			"one puts them together with genesis, and everybody compares the digest; every organisation runs join.",
 	}
-	c.AddCommand(prepareCommand(), genesisCommand(), joinCommand())
+	c.AddCommand(prepareCommand(), genesisCommand(), blockCommand(), joinCommand())
 	return c
 }
 
@@ -121,6 +121,22 @@ func genesisCommand() *cobra.Command {
 	f.BoolVar(&asJSON, "json", false, "print for programs")
 	require(c, "member", "types")
 	return c
+}
+
+func blockCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "block FILE", Short: "the hash of a channel's block 0, for join --genesis-block", Args: cobra.ExactArgs(1),
+		Long: "block reads block 0 as configtxgen or a peer wrote it and prints the hash of its header. Every organisation computes it\n" +
+			"from its own copy; the hashes must be equal.",
+		RunE: func(c *cobra.Command, args []string) error {
+			hash, err := app.BlockHash(args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), hash)
+			return nil
+		},
+	}
 }
 
 func joinCommand() *cobra.Command {

@@ -1,12 +1,18 @@
 package app
 
 import (
+	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/ledger/fabblock"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
 )
 
@@ -128,4 +134,25 @@ func issuedBy(types []model.LicenceType, agencies map[model.AgencyID]bool) []mod
 		}
 	}
 	return out
+}
+
+// BlockHash is the hash of the header of the block in a file, such as configtxgen writes: the value of
+// genesis_block for a channel's block 0.
+func BlockHash(path string) (string, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	var b common.Block
+	if err := proto.Unmarshal(raw, &b); err != nil {
+		return "", fmt.Errorf("%s: not a block: %w", path, err)
+	}
+	c, err := fabblock.ParseConfig(&b)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	if b.GetHeader().GetNumber() != 0 || !bytes.Equal(b.GetHeader().GetDataHash(), fabblock.DataHash(b.GetData().GetData())) {
+		return "", fmt.Errorf("%s: not the intact block 0 of %s", path, c.ID)
+	}
+	return hex.EncodeToString(headerHash(&b)), nil
 }
