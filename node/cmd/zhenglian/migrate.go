@@ -122,7 +122,7 @@ func migrateSwitchCommand() *cobra.Command {
 			"given by --cert and --key; its common name must be the node's id. Interrupted, it is finished by calling it again.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if undo {
-				if err := app.UndoSwitch(dir); err != nil {
+				if err := app.UndoSwitch(c.Context(), dir); err != nil {
 					return err
 				}
 				fmt.Fprintln(c.OutOrStdout(), say("节点已恢复到原账本；新账本的数据保存在 undone-migration*", "the node is back on the ledger it had; what it had of the new one is kept in undone-migration*"))

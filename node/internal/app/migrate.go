@@ -87,6 +87,9 @@ func PlanMigration(ctx context.Context, dir string, w Watch) (*Pilot, error) {
 		return nil, err
 	}
 	s, a, err := openRecords(cfg, nil)
+	if errors.Is(err, archive.ErrDamaged) {
+		err = damaged(err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,11 +1,13 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/contract/origin"
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -232,7 +234,7 @@ func (c *Config) stage(to Network, id IdentityFiles, from string) (migrate.Moves
 }
 
 // UndoSwitch takes a stopped node back to the ledger it had. What it had of the new one is kept aside.
-func UndoSwitch(dir string) error {
+func UndoSwitch(ctx context.Context, dir string) error {
 	kind, err := migrate.Interrupted(dir)
 	if err != nil {
 		return err
@@ -251,7 +253,7 @@ func UndoSwitch(dir string) error {
 	if err := nothingWaits(cfg); err != nil {
 		return err
 	}
-	if err := notClosed(cfg); err != nil {
+	if err := notClosed(ctx, cfg); err != nil {
 		return err
 	}
 	names := []string{recordsDir, archiveDir, findingFile, ConfigFile}
@@ -275,8 +277,17 @@ func UndoSwitch(dir string) error {
 	return migrate.Finish(dir)
 }
 
-// notClosed refuses to leave a ledger whose import is closed: the old one is history.
-func notClosed(cfg *Config) error {
+// asking is how long the new ledger has to say whether the import is closed.
+const asking = 10 * time.Second
+
+// notClosed refuses to leave a ledger whose import is closed: the old one is history. Where that ledger does not
+// answer, what the node has made of it must do: it may be why somebody goes back.
+func notClosed(ctx context.Context, cfg *Config) error {
+	ctx, cancel := context.WithTimeout(ctx, asking)
+	defer cancel()
+	if s, err := ImportState(ctx, cfg); err == nil && s != nil && s.Closed {
+		return closed()
+	}
 	if _, err := os.Stat(cfg.path(recordsDir)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -289,10 +300,14 @@ func notClosed(cfg *Config) error {
 		return err
 	}
 	if v != nil {
-		return &migrate.Fault{
-			Code: migrate.CodeClosed, En: "the import has been closed by the organisations: the new ledger counts from here, and there is no way back",
-			Zh: "各单位已结束迁入，以新账本为准，不能再退回",
-		}
+		return closed()
 	}
 	return nil
+}
+
+func closed() error {
+	return &migrate.Fault{
+		Code: migrate.CodeClosed, En: "the import has been closed by the organisations: the new ledger counts from here, and there is no way back",
+		Zh: "各单位已结束迁入，以新账本为准，不能再退回",
+	}
 }
