@@ -137,7 +137,7 @@ func (a *agreement) group(drawn []*drawnTx, swap func([]model.Operation)) {
 		if swap != nil {
 			ops := slices.Clone(d.ops)
 			swap(ops)
-			other = (&drawnTx{ops: ops}).args()
+			other = (&drawnTx{ops: ops, packed: d.packed}).args()
 		}
 		made[i].from = d
 		wg.Go(func() { made[i].fabric, codes[i][0], errs[i] = a.fabric.endorse(d.by, d.function, args) })

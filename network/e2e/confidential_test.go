@@ -19,6 +19,7 @@ import (
 
 	"github.com/golang/snappy"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/opt"
 	"google.golang.org/protobuf/proto"
@@ -324,6 +325,27 @@ func unpack(t testing.TB, path string, raw []byte, look func(string, []byte)) (b
 	return blocks
 }
 
+// argumentsOf are what a transaction calls the contract with, unpacked; nil for a transaction of another shape.
+func argumentsOf(data []byte) [][]byte {
+	var tx peer.Transaction
+	var action peer.ChaincodeActionPayload
+	var proposal peer.ChaincodeProposalPayload
+	var input peer.ChaincodeInvocationSpec
+	if proto.Unmarshal(data, &tx) != nil || len(tx.GetActions()) == 0 || proto.Unmarshal(tx.GetActions()[0].GetPayload(), &action) != nil ||
+		proto.Unmarshal(action.GetChaincodeProposalPayload(), &proposal) != nil || proto.Unmarshal(proposal.GetInput(), &input) != nil {
+		return nil
+	}
+	args := input.GetChaincodeSpec().GetInput().GetArgs()
+	if len(args) < 2 {
+		return nil
+	}
+	out, err := model.Unpack(args[1:])
+	if err != nil {
+		return args
+	}
+	return out
+}
+
 // lookIntoBlock looks into the payloads of a block's transactions, where the value is one (stored after a
 // checksum of 32 bytes, or bare).
 func lookIntoBlock(where string, value []byte, look func(string, []byte)) {
@@ -337,6 +359,9 @@ func lookIntoBlock(where string, value []byte, look func(string, []byte)) {
 			var p common.Payload
 			if proto.Unmarshal(raw, &e) == nil && proto.Unmarshal(e.GetPayload(), &p) == nil {
 				look(where+" decoded", p.GetData())
+				for _, arg := range argumentsOf(p.GetData()) {
+					look(where+" unpacked from a transaction", arg)
+				}
 			}
 		}
 	}

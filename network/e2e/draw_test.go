@@ -58,6 +58,7 @@ type drawnTx struct {
 	ops      []model.Operation
 	then     []func()
 	what     string
+	packed   bool
 }
 
 // touches tells whether an operation of the transaction is on a record already.
@@ -69,6 +70,9 @@ func (d *drawnTx) args() [][]byte {
 	out := make([][]byte, len(d.ops))
 	for i := range d.ops {
 		out[i] = d.ops[i].Encode()
+	}
+	if d.packed {
+		return model.Pack(out)
 	}
 	return out
 }
@@ -114,7 +118,7 @@ func (d *draw) group() []*drawnTx {
 		if d.chance(6) {
 			agency = anyOf(d, []model.AgencyID{"bj-scjg-cy", "tj-scjg-bh", "he-scjg-lf", "bj-customs"})
 		}
-		tx := &drawnTx{by: string(d.agency(agency).Node), function: model.FunctionApply}
+		tx := &drawnTx{by: string(d.agency(agency).Node), function: model.FunctionApply, packed: d.chance(2)}
 		if d.chance(40) {
 			tx.by = anyOf(d, memberNames) // perhaps not the agency's node
 		}
@@ -122,7 +126,7 @@ func (d *draw) group() []*drawnTx {
 			d.operation(tx, agency)
 		}
 		if d.chance(40) && len(out) > 0 { // the very same operations again, in another transaction
-			tx = &drawnTx{by: out[0].by, function: out[0].function, ops: out[0].ops, then: out[0].then, what: "again: " + out[0].what}
+			tx = &drawnTx{by: out[0].by, function: out[0].function, ops: out[0].ops, then: out[0].then, packed: d.chance(2), what: "again: " + out[0].what}
 		}
 		out = append(out, tx)
 	}
