@@ -77,12 +77,12 @@ type (
 
 const nodesFile = "nodes.json"
 
-// found makes the genesis document and the nodes' folders.
-func (n *Network) found(ctx context.Context) error {
-	s := n.Spec()
-	if s.Program == "" || len(n.Nodes()) > 0 {
-		return nil
-	}
+// Description is the file that tells nodes how to reach the network: what `zhenglian found` founds them by, and
+// `zhenglian migrate switch` turns those of a pilot by.
+func (n *Network) Description() string { return n.path("channel", "consortium.json") }
+
+// describe writes it.
+func (n *Network) describe() error {
 	hash, err := n.GenesisHash()
 	if err != nil {
 		return err
@@ -91,18 +91,27 @@ func (n *Network) found(ctx context.Context) error {
 	n.mu.Lock()
 	for _, o := range n.orgs {
 		id := o.Node()
-		file.Nodes = append(file.Nodes, networkNode{
-			ID: o.ID, MSP: o.MSP, Listen: n.state.address("node-" + o.ID), Admin: n.state.address("node-" + o.ID + "-admin"),
-			Identity: nodeFiles{id.Cert, id.Key}, Gateways: n.Gateways(o.ID),
-		})
+		node := networkNode{ID: o.ID, MSP: o.MSP, Identity: nodeFiles{id.Cert, id.Key}, Gateways: n.Gateways(o.ID)}
+		if n.state.Spec.Program != "" {
+			node.Listen, node.Admin = n.state.address("node-"+o.ID), n.state.address("node-"+o.ID+"-admin")
+		}
+		file.Nodes = append(file.Nodes, node)
 	}
 	n.mu.Unlock()
 	raw, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {
 		return err
 	}
-	description := n.path("channel", "consortium.json")
-	if err := writeFile(description, raw, 0o600); err != nil {
+	return writeFile(n.Description(), raw, 0o600)
+}
+
+// found makes the genesis document and the nodes' folders. A network that takes over a pilot gets the pilot's.
+func (n *Network) found(ctx context.Context) error {
+	s := n.Spec()
+	if len(n.Nodes()) > 0 {
+		return nil
+	}
+	if err := n.describe(); err != nil || s.Program == "" || s.ImportFrom != "" {
 		return err
 	}
 	// Without nodes.json nobody was told a genesis digest, so no contract holds one: what an interrupted founding left
@@ -111,7 +120,7 @@ func (n *Network) found(ctx context.Context) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, s.Program, "found", "--network", description, "--dir", dir, "--json")
+	cmd := exec.CommandContext(ctx, s.Program, "found", "--network", n.Description(), "--dir", dir, "--json")
 	cmd.Dir, cmd.Env = s.Dir, inherited()
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -112,6 +113,9 @@ func upCommand() *cobra.Command {
 			"With another --version or --policy it upgrades the contract.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			u.spec.Consensus = fabric.Consensus(u.consensus)
+			if (u.spec.ImportFrom == "") != (u.spec.GenesisDigest == "") {
+				return errors.New("--import-from and --genesis-digest go together: zhenglian migrate plan prints both")
+			}
 			return u.run(c, !noNodes)
 		},
 	}
@@ -125,6 +129,8 @@ func upCommand() *cobra.Command {
 	f.IntVar(&u.spec.BasePort, "base-port", 0, "first of consecutive ports (default: free ones)")
 	f.StringVar(&u.spec.Bind, "bind", "", "loopback address to listen on (default 127.0.0.1)")
 	f.BoolVar(&noNodes, "no-nodes", false, "leave the nodes stopped")
+	f.StringVar(&u.spec.ImportFrom, "import-from", "", "take a pilot over: hash of its block 0, from zhenglian migrate plan; no nodes are founded")
+	f.StringVar(&u.spec.GenesisDigest, "genesis-digest", "", "and the digest of its genesis document, from there")
 	return c
 }
 
@@ -195,6 +201,10 @@ func next(w io.Writer, n *fabric.Network) error {
 		if node.Alive() {
 			fmt.Fprintf(w, "node %-10s %s\n", node.Org, node.URL)
 		}
+	}
+	if n.Spec().ImportFrom != "" {
+		_, err := fmt.Fprintf(w, "next: zhenglian migrate switch --dir NODE --network %s\n", n.Description())
+		return err
 	}
 	_, err := fmt.Fprintf(w, "next: zl-network status · zl-network down [--purge]; keys in %s\n", filepath.Join(n.Spec().Dir, "nodes.json"))
 	return err
