@@ -110,6 +110,7 @@ func newFabric(t testing.TB, spec fabric.Spec) *consortium {
 	spec.Dir = filepath.Join(workshop, "fabric-"+string(spec.Consensus))
 	spec.Orgs, spec.Program, spec.Chaincode, spec.Builder = 4, program, chaincode, exe
 	spec.Idle, spec.Attached = true, true
+	spec.Snapshot = 256 << 10 // or every other restart of an orderer would hang (Fabric 2.5.0)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	net, err := fabric.Up(ctx, spec, func(s fabric.Step) {

@@ -106,6 +106,10 @@ var cures int
 // what is written meanwhile moves it past that.
 func (c *consortium) cure() {
 	c.t.Helper()
+	ctx := background(c.t)
+	for _, o := range c.fabric.Orderers() { // one that has just been started says nothing yet
+		eventually(c.t, 30*time.Second, o.Name+" answers", func() bool { _, err := o.Membership(ctx); return err == nil })
+	}
 	for try := 1; ; try++ {
 		cured, err := c.fabric.Cure(background(c.t))
 		for _, o := range cured {

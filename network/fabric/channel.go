@@ -86,6 +86,7 @@ type channelPlan struct {
 	BFT                                      bool
 	Batch                                    Batch
 	Tick                                     time.Duration
+	Snapshot                                 int           // bytes
 	Miss                                     time.Duration // after which a BFT leader is missed
 	PoolSize                                 int           // requests that a BFT orderer holds
 	ChannelCapability, ApplicationCapability string
@@ -97,7 +98,7 @@ type channelPlan struct {
 func (n *Network) channelPlan(v fabricVersion) channelPlan {
 	s := n.Spec()
 	p := channelPlan{
-		Bind: s.Bind, BFT: s.Consensus == BFT, Batch: s.Batch, Tick: s.Tick, Miss: 20 * s.Tick, PoolSize: max(400, 4*s.Batch.Messages),
+		Bind: s.Bind, BFT: s.Consensus == BFT, Batch: s.Batch, Tick: s.Tick, Snapshot: s.Snapshot, Miss: 20 * s.Tick, PoolSize: max(400, 4*s.Batch.Messages),
 		ChannelCapability: "V2_0", ApplicationCapability: "V2_0",
 	}
 	if p.BFT {

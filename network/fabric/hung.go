@@ -13,6 +13,10 @@ import (
 // (issue 4199, fixed in 2.5.3). It answers /healthz and takes broadcasts, which then wait too. What gives it away is
 // that its Raft loop stands still: a live member stores something with every heartbeat, ten times in an election
 // timeout, whether anybody writes or not. On a busy network its height stands still besides while others grow.
+//
+// It happens where the log is replayed from its beginning, in which the members were added: after each of those entries
+// the applying side waits for the storing side to sync, and the storing side may just wait to hand over what comes next.
+// The longer the log, the likelier; after the first snapshot (Spec.Snapshot) those entries are not replayed any more.
 
 // pulse is what shows that an orderer goes on.
 type pulse struct {

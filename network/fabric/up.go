@@ -118,6 +118,7 @@ func (s Spec) over(old Spec) Spec {
 	set(&s.Batch.Messages, old.Batch.Messages)
 	set(&s.Batch.Preferred, old.Batch.Preferred)
 	set(&s.Batch.Absolute, old.Batch.Absolute)
+	set(&s.Snapshot, old.Snapshot)
 	set(&s.Bin, old.Bin)
 	set(&s.Program, old.Program)
 	set(&s.Chaincode, old.Chaincode)
