@@ -70,15 +70,16 @@ type fault struct {
 }
 
 type rig struct {
-	dir string // the network's
-	bin string // the programs'
-	net *fabric.Network
+	base string // where runbooks are run: they speak of out/network
+	dir  string // the network's
+	bin  string // the programs'
+	net  *fabric.Network
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	base := t.TempDir()
-	r := &rig{dir: filepath.Join(base, "network"), bin: filepath.Join(base, "bin")}
+	r := &rig{base: base, dir: filepath.Join(base, "out", "network"), bin: filepath.Join(base, "bin")}
 	checkout, err := fabric.Checkout()
 	if err != nil {
 		t.Fatal(err)

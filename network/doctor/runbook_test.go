@@ -37,16 +37,8 @@ func marked(t *testing.T, file string) []string {
 
 // runbook runs a runbook's commands as they stand and expects a healthy network after them.
 func (r *rig) runbook(t *testing.T, name string) {
-	work := t.TempDir()
-	if err := os.Mkdir(filepath.Join(work, "out"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	// The runbooks speak of out/network; one's files are another's.
-	if err := os.Symlink(r.dir, filepath.Join(work, "out", "network")); err != nil {
-		t.Fatal(err)
-	}
 	for _, block := range marked(t, name+".en.md") {
-		script := "set -e\ncd " + work + "\nPATH=$PATH:" + r.net.Spec().Bin + "\n" + block
+		script := "set -e\ncd " + r.base + "\nPATH=$PATH:" + r.net.Spec().Bin + "\n" + block
 		if out, err := r.shell(script); err != nil {
 			t.Fatalf("%s%v\n%s", block, err, out)
 		}
