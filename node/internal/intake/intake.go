@@ -9,6 +9,7 @@ package intake
 import (
 	"context"
 	"crypto/sha256"
+	"runtime"
 	"sync"
 	"time"
 
@@ -65,6 +66,9 @@ type Intake struct {
 
 	once    sync.Once
 	pending *pending
+	// Completing and signing drafts is computation alone, a tenth of a millisecond and more each. If all requests
+	// that come did it at once, whatever else the node is asked would wait for a time slice of every one of them.
+	working chan struct{}  // holds a token for each request that computes
 	busy    [64]sync.Mutex // requests of one idempotency key are taken one after another
 }
 
@@ -73,7 +77,7 @@ type Intake struct {
 // With a key, the same key and body give the same ids again, another body model.CodeIdempotencyMismatch.
 // Errors are *model.Error, about one element where index ≥ 0; nothing was written.
 func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model.Digest, drafts []model.Draft) (ids []model.OpID, index int, err error) {
-	in.once.Do(func() { in.pending = newPending() })
+	in.once.Do(in.begin)
 	var k [16]byte
 	if key != "" {
 		k = requestKey(who, key)
@@ -108,14 +112,8 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 		}
 	}()
 	ids = make([]model.OpID, len(drafts))
-	for i := range drafts {
-		ids[i] = model.NewOpID()
-		if key != "" {
-			ids[i] = model.DeriveOpID(who.Agency, who.Principal, key, i)
-		}
-		if err := w.draft(i, &drafts[i], ids[i]); err != nil {
-			return nil, i, err
-		}
+	if i, err := w.complete(ctx, key, drafts, ids); err != nil {
+		return nil, i, err
 	}
 	if err := in.Vault.Keep(w.sealed); err != nil {
 		return nil, -1, err
@@ -128,9 +126,37 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 	return ids, -1, nil
 }
 
+func (in *Intake) begin() {
+	in.pending = newPending()
+	in.working = make(chan struct{}, runtime.GOMAXPROCS(0))
+}
+
+// complete makes the operations, at most as many requests at a time as there are processors.
+func (w *work) complete(ctx context.Context, key string, drafts []model.Draft, ids []model.OpID) (index int, err error) {
+	select {
+	case w.in.working <- struct{}{}:
+		defer func() { <-w.in.working }()
+	case <-ctx.Done():
+		return -1, model.E(model.CodeShuttingDown).Because(ctx.Err())
+	}
+	for i := range drafts {
+		if i > 0 {
+			runtime.Gosched() // who waits for a verdict goes first
+		}
+		ids[i] = model.NewOpID()
+		if key != "" {
+			ids[i] = model.DeriveOpID(w.who.Agency, w.who.Principal, key, i)
+		}
+		if err := w.draft(i, &drafts[i], ids[i]); err != nil {
+			return i, err
+		}
+	}
+	return -1, nil
+}
+
 // Recover makes known what the outbox still held at start, before the first Accept.
 func (in *Intake) Recover(ops []model.Operation) {
-	in.once.Do(func() { in.pending = newPending() })
+	in.once.Do(in.begin)
 	for i := range ops {
 		op := &ops[i]
 		in.pending.version(op.Kind, op.Record, op.Version, op.ID)
@@ -145,7 +171,7 @@ func (in *Intake) Recover(ops []model.Operation) {
 
 // Settled forgets operations that are committed or refused.
 func (in *Intake) Settled(ids []model.OpID) {
-	in.once.Do(func() { in.pending = newPending() })
+	in.once.Do(in.begin)
 	in.pending.release(ids)
 }
 
