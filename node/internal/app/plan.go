@@ -14,7 +14,6 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/follow"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
 	"github.com/zhenglian/zhenglian/node/internal/migrate"
-	"github.com/zhenglian/zhenglian/node/internal/outbox"
 	"github.com/zhenglian/zhenglian/node/internal/records"
 )
 
@@ -49,14 +48,11 @@ func PlanMigration(ctx context.Context, dir string, w Watch) (*Pilot, error) {
 		return nil, err
 	}
 	p := &Pilot{Of: "node"}
-	o, err := outbox.Open(cfg.path(outboxDir), outbox.Config{Logger: quiet})
-	if err != nil {
-		return nil, fmt.Errorf("%w (stop the node first)", err)
-	}
-	p.Waiting, _, _ = o.Depth()
-	err = o.Envelopes(func(string, []byte, []model.OpID) error { p.Sent++; return nil })
-	if err := errors.Join(err, o.Close()); err != nil {
-		return nil, err
+	// What a switch has set aside has none: it stayed with the node.
+	if _, err := os.Stat(cfg.path(outboxDir)); err == nil {
+		if p.Waiting, p.Sent, err = inOutbox(cfg); err != nil {
+			return nil, err
+		}
 	}
 	s, a, err := openRecords(cfg, nil)
 	if errors.Is(err, archive.ErrDamaged) {

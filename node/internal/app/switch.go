@@ -153,20 +153,22 @@ func nothingWaits(cfg *Config) error {
 	if _, err := os.Stat(cfg.path(outboxDir)); err != nil {
 		return err
 	}
+	n, sent, err := inOutbox(cfg)
+	if err == nil && (n > 0 || sent > 0) {
+		err = waiting(n, sent)
+	}
+	return err
+}
+
+// inOutbox counts the operations that wait in a stopped node's outbox and the transactions that may be on their way.
+func inOutbox(cfg *Config) (operations, sent int, err error) {
 	o, err := outbox.Open(cfg.path(outboxDir), outbox.Config{Logger: quiet})
 	if err != nil {
-		return fmt.Errorf("%w (stop the node first)", err)
+		return 0, 0, fmt.Errorf("%w (stop the node first)", err)
 	}
-	n, _, _ := o.Depth()
-	sent := 0
+	operations, _, _ = o.Depth()
 	err = o.Envelopes(func(string, []byte, []model.OpID) error { sent++; return nil })
-	if err := errors.Join(err, o.Close()); err != nil {
-		return err
-	}
-	if n > 0 || sent > 0 {
-		return waiting(n, sent)
-	}
-	return nil
+	return operations, sent, errors.Join(err, o.Close())
 }
 
 func waiting(operations, sent int) error {
