@@ -51,7 +51,7 @@ type overlay struct {
 	base   Mirror
 	block  uint64
 	writes map[stateKey]write
-	ids    map[string]bool // of this block's transactions so far
+	ids    map[string]bool // of this block's transactions so far; true where one may be valid
 }
 
 func newOverlay(base Mirror, block uint64) *overlay {
@@ -98,8 +98,9 @@ var errUndecided = errors.New("undecided")
 // judge holds what the block says of a transaction against what follows from the chain. It takes note of the
 // transaction's id and, where it is valid, of what it wrote to the definitions of contracts.
 func (r *run) judge(state *overlay, t *fabblock.Tx, data [][]byte) error {
+	// Only one that is valid takes an id from the others of its block. Anybody can write another's id into nonsense.
 	repeated := state.ids[t.ID]
-	state.ids[t.ID] = true
+	state.ids[t.ID] = repeated || t.Verdict == peer.TxValidationCode_VALID
 	claimed := t.Code == peer.TxValidationCode_VALID
 	if t.Config {
 		// Orderers order a configuration only after they have applied it; no honest peer calls it invalid.
@@ -109,13 +110,15 @@ func (r *run) judge(state *overlay, t *fabblock.Tx, data [][]byte) error {
 		return nil
 	}
 	var hashed hashedSet
-	if t.Chaincode == lifecycle && t.Verdict == peer.TxValidationCode_VALID {
+	// Other contracts may call _lifecycle and define in its place.
+	defines := t.Chaincode == lifecycle || t.Wrote(lifecycle)
+	if defines && t.Verdict == peer.TxValidationCode_VALID {
 		var err error
 		if hashed, err = decodeHashed(data[t.Index]); err != nil {
 			return newFinding(Code(fabblock.BadWriteSet), state.block, t.Index, err)
 		}
 	}
-	if t.Chaincode == r.cfg.Chaincode || t.Chaincode == lifecycle {
+	if t.Chaincode == r.cfg.Chaincode || defines {
 		why, err := r.invalid(state, t, &hashed, repeated)
 		switch {
 		case err != nil:
@@ -127,7 +130,7 @@ func (r *run) judge(state *overlay, t *fabblock.Tx, data [][]byte) error {
 			return newFinding(HiddenTx, state.block, t.Index, fmt.Errorf("called %s", t.Code))
 		}
 	}
-	if claimed && system(t.Chaincode) {
+	if claimed && (defines || system(t.Chaincode)) {
 		for _, w := range t.Writes {
 			if system(w.Namespace) {
 				state.set(write{w.Namespace, w.Key, present(w.Delete), uint64(t.Index)})
@@ -157,6 +160,9 @@ func (r *run) invalid(state *overlay, t *fabblock.Tx, hashed *hashedSet, repeate
 		return errors.New("an earlier block holds the same transaction id"), err
 	}
 	ours := t.Chaincode == r.cfg.Chaincode
+	if !ours && t.Chaincode != lifecycle {
+		why = errUndecided // what else it did, and who must endorse that, is not known here
+	}
 	for i := range t.Writes {
 		if ours && t.Writes[i].Namespace != r.cfg.Chaincode {
 			return fmt.Errorf("it writes to %q", t.Writes[i].Namespace), nil
@@ -194,8 +200,8 @@ func (r *run) invalid(state *overlay, t *fabblock.Tx, hashed *hashedSet, repeate
 	case len(t.Ranges) > 0:
 		return errUndecided, nil
 	case repeated:
-		// Which of the two honest peers take depends on what is wrong with the other. The creator of both alone
-		// can bring this about, and harms nobody else.
+		// Which of the two honest peers take depends on what is wrong with the other. Both bear the signature of
+		// their creator, who alone can bring this about, and harms nobody else.
 		return errUndecided, nil
 	}
 	return why, nil

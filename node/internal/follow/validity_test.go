@@ -88,6 +88,9 @@ func TestValidity(t *testing.T) {
 			tx: tx(func(x *fabblock.Tx) { x.Reads[0] = read(cc, "page", at(5, 0)) }), want: "invalid"},
 		{name: "id of an earlier block", tx: tx(func(x *fabblock.Tx) { x.ID = "old" }), want: "invalid"},
 		{name: "id of this block", before: []fabblock.Tx{tx(func(x *fabblock.Tx) { x.Writes = nil })}, tx: tx(nil), want: undecided},
+		{name: "id of this block in nonsense", before: []fabblock.Tx{tx(func(x *fabblock.Tx) {
+			x.Writes, x.Verdict, x.Code = nil, peer.TxValidationCode_BAD_PROPOSAL_TXID, peer.TxValidationCode_BAD_PROPOSAL_TXID
+		})}, tx: tx(nil), want: "valid"},
 		{name: "under an older definition", tx: tx(func(x *fabblock.Tx) { x.Reads[1] = read(lifecycle, sequence, at(1, 0)) }), want: "invalid"},
 		{name: "defined earlier in the block", before: []fabblock.Tx{definition(nil)}, tx: tx(nil), want: "invalid"},
 		{name: "range query", tx: tx(func(x *fabblock.Tx) { x.Ranges = make([]fabblock.Range, 1) }), want: "invalid"},
@@ -98,6 +101,12 @@ func TestValidity(t *testing.T) {
 
 		{name: "definition", tx: definition(nil), want: "valid"},
 		{name: "definition on an older one", tx: definition(func(x *fabblock.Tx) { x.Reads[0].Version = at(1, 0) }), want: "invalid"},
+		{name: "definition by another contract", tx: definition(func(x *fabblock.Tx) { x.Chaincode = "other" }), want: undecided},
+		{name: "definition by another contract on an older one", tx: definition(func(x *fabblock.Tx) {
+			x.Chaincode, x.Reads[0].Version = "other", at(1, 0)
+		}), want: "invalid"},
+		{name: "after a definition by another contract", before: []fabblock.Tx{definition(func(x *fabblock.Tx) { x.ID, x.Chaincode = "first", "other" })},
+			tx: definition(nil), want: "invalid"},
 		{name: "definition by the approvals", tx: definition(nil), raw: private(&kvrwset.Version{BlockNum: 3}, false), want: "valid"},
 		{name: "definition by older approvals", tx: definition(nil), raw: private(&kvrwset.Version{BlockNum: 2}, false), want: "invalid"},
 		{name: "definition without an approval that there is", tx: definition(nil), raw: private(nil, false), want: "invalid"},

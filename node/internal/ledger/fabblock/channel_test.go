@@ -592,3 +592,62 @@ func TestEndorsersNamed(t *testing.T) {
 		t.Errorf("transaction %+v", tx)
 	}
 }
+
+// TestIDLeftOut: peers keep a transaction without an id under the one that follows from nonce and creator, and call
+// whatever comes later under that a duplicate. A reader that did not would blame them.
+func TestIDLeftOut(t *testing.T) {
+	w := newWorld(t, 0)
+	var outer *common.SignatureHeader
+	env := w.fill(fabblocktest.Transaction{EditOuter: func(h *common.SignatureHeader) { outer = h },
+		EditChannel: func(h *common.ChannelHeader) { h.TxId = "" }}).Envelope()
+	w.Append([]peer.TxValidationCode{peer.TxValidationCode_BAD_PROPOSAL_TXID}, env)
+	tx := w.take().Txs[0]
+	if want := fabblock.TxID(outer.GetNonce(), outer.GetCreator()); tx.ID != want || tx.Verdict != peer.TxValidationCode_BAD_PROPOSAL_TXID {
+		t.Errorf("id %s verdict %s, want %s", tx.ID, tx.Verdict, want)
+	}
+	// One whose signature header cannot be read is kept under the id that it names.
+	w.Append([]peer.TxValidationCode{peer.TxValidationCode_BAD_COMMON_HEADER}, &common.Envelope{Signature: []byte("s"), Payload: fabblocktest.Marshal(
+		&common.Payload{Header: &common.Header{ChannelHeader: fabblocktest.Marshal(&common.ChannelHeader{TxId: "named", Type: 3}), SignatureHeader: []byte{0xff}}})})
+	if tx := w.take().Txs[0]; tx.ID != "named" {
+		t.Errorf("id %q, want the one that it names", tx.ID)
+	}
+}
+
+// TestIndifferent: a transaction that changes nothing of ours may be called valid, whatever is wrong with it, and is
+// invalid to readers; one that changes something may not.
+func TestIndifferent(t *testing.T) {
+	w := newWorld(t, 0)
+	w.define(1, fabblocktest.Signed(fabblocktest.PeersOf(2, "BeijingMSP", "HebeiMSP", "TianjinMSP")))
+	stranger := fabblocktest.NewOrg("BeijingMSP").Client
+	private := func(namespace string) *rwset.NsReadWriteSet {
+		return fabblocktest.Set(namespace, &kvrwset.KVRWSet{}, fabblocktest.Hashed("_implicit_org_HebeiMSP", []byte{1}))
+	}
+	for _, tt := range []struct {
+		name string
+		tx   fabblocktest.Transaction
+		want fabblock.Code // "" where it is passed over
+	}{
+		{"a question", fabblocktest.Transaction{Creator: stranger}, ""},
+		{"another contract", fabblocktest.Transaction{Creator: stranger, Chaincode: "other", Sets: []*rwset.NsReadWriteSet{fabblocktest.Put("other", "k", "v")}}, ""},
+		{"a question without endorsement", fabblocktest.Transaction{}, ""},
+		{"a write", fabblocktest.Transaction{Creator: stranger, Sets: put}, fabblock.BadCreator},
+		{"a write by another contract", fabblocktest.Transaction{Creator: stranger, Chaincode: "other", Sets: put}, fabblock.BadCreator},
+		{"a private write", fabblocktest.Transaction{Creator: stranger, Sets: []*rwset.NsReadWriteSet{private("kv")}}, fabblock.BadCreator},
+		{"an approval", fabblocktest.Transaction{Creator: stranger, Chaincode: "_lifecycle", Sets: []*rwset.NsReadWriteSet{private("_lifecycle")}}, fabblock.BadCreator},
+		{"another channel's write", fabblocktest.Transaction{Sets: put, EditChannel: func(h *common.ChannelHeader) { h.ChannelId = "other" }}, fabblock.BadChannel},
+		{"no action", fabblocktest.Transaction{Creator: stranger, EditTransaction: func(t *peer.Transaction) { t.Actions = nil }}, fabblock.BadCreator},
+	} {
+		b := w.Append(nil, w.fill(tt.tx).Envelope())
+		checked, err := w.reader.Check(w.prev(), b)
+		w.Blocks = w.Blocks[:len(w.Blocks)-1]
+		var bad *fabblock.Error
+		switch {
+		case tt.want == "" && err != nil:
+			t.Errorf("%s: %v", tt.name, err)
+		case tt.want == "" && (checked.Txs[0].Code == peer.TxValidationCode_VALID || checked.Txs[0].Code != checked.Txs[0].Verdict):
+			t.Errorf("%s: code %s, verdict %s", tt.name, checked.Txs[0].Code, checked.Txs[0].Verdict)
+		case tt.want != "" && (!errors.As(err, &bad) || bad.Code != tt.want):
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+		}
+	}
+}

@@ -57,7 +57,7 @@ func (c *Channel) judge(tx *Tx, env *common.Envelope) error {
 	if tx.Config {
 		return nil
 	}
-	if h.channel.GetType() == int32(common.HeaderType_ENDORSER_TRANSACTION) && TxID(h.signature.GetNonce(), h.signature.GetCreator()) != tx.ID {
+	if h.channel.GetType() == int32(common.HeaderType_ENDORSER_TRANSACTION) && TxID(h.signature.GetNonce(), h.signature.GetCreator()) != h.channel.GetTxId() {
 		return &TxError{BadTxID, peer.TxValidationCode_BAD_PROPOSAL_TXID, nil}
 	}
 	a, err := tx.decodeAction(h)

@@ -12,10 +12,12 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
 )
 
-// Bounds of what is read of a policy. One beyond them is met by nobody.
+// Bounds of what is read of a policy. One beyond them is met by nobody. Fabric has none but those of the message that
+// a policy stands in, and each organisation sets policies of its own: a tighter bound would let any of them stop whoever
+// follows the channel. Messages nest 10,000 deep, two for each level of a policy; a rule takes four bytes.
 const (
-	maxPolicyDepth = 64
-	maxPolicyNodes = 10_000
+	maxPolicyDepth = 10_000
+	maxPolicyNodes = 8 << 20
 )
 
 // A Policy says whose signatures are needed. It is immutable and safe for concurrent use; the nil one is met by
@@ -109,14 +111,14 @@ func (m *implicit) met(signers []*msp.Subject, _ []bool) bool {
 
 // compiler turns a signature policy into rules, and counts them.
 type compiler struct {
-	principals []msp.Principal
-	nodes      int
+	leaves []rule // by identity
+	nodes  int
 }
 
 func compileSignature(env *common.SignaturePolicyEnvelope) (rule, error) {
-	c := &compiler{principals: make([]msp.Principal, len(env.GetIdentities()))}
+	c := &compiler{leaves: make([]rule, len(env.GetIdentities()))}
 	for i, p := range env.GetIdentities() {
-		c.principals[i] = msp.ReadPrincipal(p)
+		c.leaves[i] = &signedBy{msp.ReadPrincipal(p)}
 	}
 	return c.compile(env.GetRule(), maxPolicyDepth)
 }
@@ -127,7 +129,7 @@ func (c *compiler) compile(p *common.SignaturePolicy, depth int) (rule, error) {
 	}
 	switch t := p.GetType().(type) {
 	case *common.SignaturePolicy_NOutOf_:
-		o := &outOf{n: int(t.NOutOf.GetN())}
+		o := &outOf{n: int(t.NOutOf.GetN()), rules: make([]rule, 0, len(t.NOutOf.GetRules()))}
 		for _, sub := range t.NOutOf.GetRules() {
 			r, err := c.compile(sub, depth-1)
 			if err != nil {
@@ -137,10 +139,10 @@ func (c *compiler) compile(p *common.SignaturePolicy, depth int) (rule, error) {
 		}
 		return o, nil
 	case *common.SignaturePolicy_SignedBy:
-		if t.SignedBy < 0 || int(t.SignedBy) >= len(c.principals) {
-			return nil, fmt.Errorf("the policy names identity %d of %d", t.SignedBy, len(c.principals))
+		if t.SignedBy < 0 || int(t.SignedBy) >= len(c.leaves) {
+			return nil, fmt.Errorf("the policy names identity %d of %d", t.SignedBy, len(c.leaves))
 		}
-		return &signedBy{c.principals[t.SignedBy]}, nil
+		return c.leaves[t.SignedBy], nil
 	}
 	return nil, errors.New("the policy has an empty rule")
 }

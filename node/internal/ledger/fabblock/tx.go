@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -22,7 +23,7 @@ type Tx struct {
 	Code       peer.TxValidationCode // what the block says of it; only VALID ones changed the state
 	Verdict    peer.TxValidationCode // what every check that needs no state says of it: VALID, or the code Fabric gives
 	Config     bool                  // a configuration transaction: only ID, Code, Verdict and Time are set
-	ID         string                // transaction id, 64 hex digits
+	ID         string                // transaction id, 64 hex digits; where the transaction names none, the one that follows from nonce and creator
 	MSP        string                // the organisation of whoever made the proposal
 	CommonName string                // the proposer's certificate subject common name
 	Creator    []byte                // the proposer as a serialized identity: the one whose right the contract judged
@@ -85,6 +86,11 @@ func (e *TxError) Error() string {
 // Unwrap gives the cause.
 func (e *TxError) Unwrap() error { return e.Cause }
 
+// Wrote reports whether the transaction writes to a namespace, in the open or in private.
+func (tx *Tx) Wrote(namespace string) bool {
+	return slices.Contains(tx.wrote, namespace) || slices.ContainsFunc(tx.Writes, func(w Write) bool { return w.Namespace == namespace })
+}
+
 // TxID is the transaction id that follows from a nonce and a creator.
 func TxID(nonce, creator []byte) string {
 	h := sha256.New()
@@ -110,10 +116,14 @@ func (tx *Tx) decodeHeader(env *common.Envelope) (*header, error) {
 	if err := proto.Unmarshal(h.payload.GetHeader().GetChannelHeader(), &h.channel); err != nil {
 		return nil, bad(err)
 	}
+	tx.ID, tx.Time = h.channel.GetTxId(), h.channel.GetTimestamp().AsTime()
 	if err := proto.Unmarshal(h.payload.GetHeader().GetSignatureHeader(), &h.signature); err != nil {
 		return nil, bad(err)
 	}
-	tx.ID, tx.Time = h.channel.GetTxId(), h.channel.GetTimestamp().AsTime()
+	if tx.ID == "" && len(h.signature.GetNonce())+len(h.signature.GetCreator()) > 0 {
+		// Peers keep it under the id that it should have had. Whatever comes later under that id is a duplicate to them.
+		tx.ID = TxID(h.signature.GetNonce(), h.signature.GetCreator())
+	}
 	switch common.HeaderType(h.channel.GetType()) {
 	case common.HeaderType_CONFIG:
 		tx.Config = true

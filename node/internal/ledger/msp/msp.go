@@ -20,7 +20,6 @@
 package msp
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -81,12 +80,6 @@ type Member struct {
 	admins        map[[32]byte]bool // certificates listed by themselves
 }
 
-// revocations is one revocation list.
-type revocations struct {
-	list    *x509.RevocationList
-	serials map[string]bool
-}
-
 // NewMember parses c.
 func NewMember(c Config) (*Member, error) {
 	if c.ID == "" {
@@ -128,63 +121,6 @@ func NewMember(c Config) (*Member, error) {
 		return nil, fmt.Errorf("%s: %w", c.ID, err)
 	}
 	return m, m.setAdmins()
-}
-
-// revoke remembers one revocation list. Whether an authority of the organisation signed it is asked when it would
-// revoke something, as Fabric does. To Fabric a list that does not name its authority's key makes every certificate
-// of the organisation invalid; so it does here, and so does one that cannot be read.
-func (m *Member) revoke(raw []byte) {
-	if block, _ := pem.Decode(raw); block != nil {
-		raw = block.Bytes
-	}
-	list, err := x509.ParseRevocationList(raw)
-	if err == nil && !namesAuthority(list) {
-		err = errors.New("it does not name its authority's key")
-	}
-	if err != nil {
-		m.badList = fmt.Errorf("%w: %s: revocation list: %v", ErrMalformed, m.id, err)
-		return
-	}
-	r := &revocations{list, map[string]bool{}}
-	for _, e := range list.RevokedCertificateEntries {
-		r.serials[e.SerialNumber.String()] = true
-	}
-	m.lists = append(m.lists, r)
-}
-
-func namesAuthority(list *x509.RevocationList) bool {
-	for _, e := range list.Extensions {
-		if e.Id.Equal(oidAuthorityKey) {
-			return true
-		}
-	}
-	return false
-}
-
-// CheckLists reports a revocation list that does not do what its authors meant: one that cannot be used, and one that
-// none of the authorities signed. Validate follows Fabric in silence; whoever founds a ledger wants to know.
-func (m *Member) CheckLists() error {
-	for _, r := range m.lists {
-		signed := false
-		for _, a := range m.authorities {
-			signed = signed || r.list.CheckSignatureFrom(a) == nil
-		}
-		if !signed {
-			return fmt.Errorf("%w: %s: revocation list of %q is signed by none of its authorities", ErrMalformed, m.id, r.list.Issuer)
-		}
-	}
-	return m.badList
-}
-
-// revoked reports whether a list of the certificate's own authority names it.
-func (m *Member) revoked(cert, authority *x509.Certificate) bool {
-	for _, r := range m.lists {
-		if r.serials[cert.SerialNumber.String()] && bytes.Equal(r.list.AuthorityKeyId, authority.SubjectKeyId) &&
-			r.list.CheckSignatureFrom(authority) == nil {
-			return true
-		}
-	}
-	return false
 }
 
 // ID is the organisation's id.

@@ -1,6 +1,7 @@
 package msp
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -215,6 +216,14 @@ func TestRevocation(t *testing.T) {
 	if _, err := r.Identify(good.Serialized()); err != nil {
 		t.Errorf("not revoked: %v", err)
 	}
+	c.Revoked = [][]byte{versionOf(t, list(ca), 2)} // one more than there are
+	r = rosterOf(t, c)
+	if _, err := r.Identify(bad.Serialized()); err != nil {
+		t.Errorf("revoked by a list whose signature was broken: %v", err)
+	}
+	if _, err := r.Identify(good.Serialized()); err != nil {
+		t.Errorf("a list of an unknown version makes others invalid: %v", err)
+	}
 	c.Revoked = [][]byte{list(other)}
 	if m, err := NewMember(c); err != nil || !errors.Is(m.CheckLists(), ErrMalformed) {
 		t.Errorf("a stranger's list: %v", err)
@@ -346,4 +355,48 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("forged: %x over %x", sig, message)
 		}
 	})
+}
+
+// versionOf is a revocation list that says it is of another version. Its signature does not hold any more.
+func versionOf(t *testing.T, list []byte, version byte) []byte {
+	t.Helper()
+	block, _ := pem.Decode(list)
+	der := bytes.Clone(block.Bytes)
+	at := bytes.Index(der, []byte{2, 1, 1, 0x30})
+	if at < 0 {
+		t.Fatal("no version in the list")
+	}
+	der[at+2] = version
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+}
+
+// TestRevocationByUsage: Fabric does not ask whether an authority's certificate allows it to sign lists.
+func TestRevocationByUsage(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "certificates only"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := newCA("BeijingMSP", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := issueTo(t, ca, "bad", Validity{})
+	allowed := *ca.cert
+	allowed.KeyUsage |= x509.KeyUsageCRLSign // or Go makes no list
+	list, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: bad.Certificate().SerialNumber, RevocationTime: time.Now()}}}, &allowed, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := ca.Config()
+	c.Revoked = [][]byte{list}
+	if _, err := rosterOf(t, c).Identify(bad.Serialized()); !errors.Is(err, ErrRevoked) {
+		t.Errorf("revoked: %v", err)
+	}
 }

@@ -7,8 +7,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// maxCombined bounds how deep combined principals are read. A deeper one is met by nobody.
-const maxCombined = 16
+// maxCombined bounds how deep combined principals are read. A deeper one is met by nobody. Fabric has no bound; this
+// one is there for the stack's sake.
+const maxCombined = 4096
 
 // A Principal says who a signer must be: the leaf of a policy. The zero one is met by nobody, and so is one that
 // cannot be read: to Fabric both are an error each time somebody is measured by them, never one of the policy.
