@@ -78,7 +78,7 @@ func TestPeerConfiguration(t *testing.T) {
 		"peer.id": "peer-hebei", "peer.localMspId": "HebeiMSP", "peer.address": p.Address, "peer.gossip.externalEndpoint": p.Address,
 		"peer.tls.enabled": true, "vm.endpoint": "", "chaincode.externalBuilders.0.path": n.path("builder"),
 		"peer.fileSystemPath": p.dir + "/data", "ledger.snapshots.rootDir": p.dir + "/snapshots",
-		"peer.gossip.reconnectInterval": "2s", "peer.gossip.publishStateInfoInterval": "1s", "peer.gossip.aliveTimeInterval": "1s",
+		"peer.gossip.reconnectInterval": "500ms", "peer.gossip.publishStateInfoInterval": "1s", "peer.gossip.aliveTimeInterval": "1s",
 		"peer.gateway.broadcastTimeout": "4s", "operations.listenAddress": p.Operations, "metrics.provider": "prometheus",
 	})
 }
