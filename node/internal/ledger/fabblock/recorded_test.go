@@ -91,7 +91,7 @@ func TestRecorded(t *testing.T) {
 	for name, want := range map[string]struct {
 		blocks, tried int
 		sequence      uint64
-	}{"raft": {80, 70, 4}, "bft": {15, 8, 4}} {
+	}{"raft": {80, 70, 4}, "bft": {80, 65, 4}} {
 		t.Run(name, func(t *testing.T) {
 			r := load(t, name)
 			if len(r.blocks) < want.blocks || len(r.what) < want.tried {

@@ -131,7 +131,7 @@ func record(bin string, consensus fabric.Consensus, out string) (err error) {
 	}
 	defer r.conn.Close()
 	defer r.gw.Close()
-	if err := r.play(); err != nil {
+	if err := r.play(consensus); err != nil {
 		return err
 	}
 	return r.save(out)
