@@ -46,6 +46,9 @@ func (r *renewing) ClientHandshake(ctx context.Context, authority string, conn n
 	if err != nil {
 		return nil, nil, err
 	}
+	if c.ServerName != "" {
+		authority = c.ServerName // or gRPC would check for the address's host
+	}
 	return credentials.NewTLS(c).ClientHandshake(ctx, authority, conn)
 }
 
