@@ -22,7 +22,7 @@ import (
 // before stands between a node and its first peer.
 func (c *consortium) before(p *fabric.Peer) *between {
 	c.t.Helper()
-	cert, key := authorityOf(c.t, orgOf(c.t, c.fabric, p.Org), "tlsca").issue(p.ServerName(), "", time.Now().AddDate(1, 0, 0), p.ServerName())
+	cert, key := authorityOf(c.t, orgOf(c.t, c.fabric, p.Org), "tlsca").issue(p.ServerName(), "", time.Now().AddDate(1, 0, 0), p.ServerName(), "127.0.0.1")
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		c.t.Fatal(err)
@@ -60,12 +60,12 @@ func lyingPeer(t *testing.T, c *consortium) {
 		{"another block", func(from uint64) lie {
 			var earlier *common.Block
 			return func(b *common.Block) bool {
-				if b.GetHeader().GetNumber() == from && earlier != nil {
-					b.Data = earlier.Data
-				} else {
+				switch {
+				case b.GetHeader().GetNumber() != from:
 					earlier = proto.CloneOf(b)
-				}
-				if b.GetHeader().GetNumber() == from && earlier == nil {
+				case earlier != nil:
+					b.Data = earlier.Data
+				default:
 					b.Header.PreviousHash[0] ^= 1
 				}
 				return false
@@ -102,7 +102,7 @@ func lyingPeer(t *testing.T, c *consortium) {
 			misled.start()
 			carried := b.carried.Load()
 			book := c.book()
-			number := func(i int) string { return fmt.Sprintf("%s-%d-0", book.name, i) }
+			number := func(i int) string { return fmt.Sprintf("%s-own-%d", book.name, i) } // none of the writers'
 			var issued []model.Outcome
 			misled.mustPost("/v1/operations", encodeDrafts(t, issueDraft(t, misled.agency, number(1), 1)), &issued)
 			if b.carried.Load() == carried {
