@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/network/fabric"
 	"github.com/zhenglian/zhenglian/sdk"
 )
@@ -207,30 +208,41 @@ func (j *judge) nodes() {
 	}
 }
 
+// components judges one node. What its follower found explains what else of it is not well.
 func (j *judge) components(p *Program) {
+	var unwell, names []string
+	stopped := false
 	for _, c := range p.Node.Readiness.Components {
 		if c.Status == sdk.OK {
 			continue
 		}
-		f := Finding{Code: NodeNotReady, Subject: p.Name, Evidence: []string{fmt.Sprintf("%s: %s", c.Name, c.Status), string(c.Code), short(c.Detail, 1000)}}
+		f := Finding{Subject: p.Name, Evidence: []string{fmt.Sprintf("%s: %s", c.Name, c.Status), string(c.Code), short(c.Detail, 1000)}}
 		switch {
-		case c.Name == "follower" && c.Code == "follower_stopped":
+		case c.Name == "follower" && c.Code == model.CodeFollowerStopped:
+			stopped = true
 			f.Code = NodeFinding
 			f.What = Text{fmt.Sprintf("%s 的跟随者发现账本有误，已停止", p.Name), fmt.Sprintf("the follower of %s found a fault of the ledger and stopped", p.Name)}
 			f.Cure = Cure{Text{"保全证据并通知各组织：peer 或合约版本不可信；查明后清除记录并重启", "keep the evidence and tell the other organisations: a peer lied or a contract is of another version; once it is understood, clear the finding and restart"},
 				"zhenglian finding --dir " + quote(p.Node.Dir) + " --clear && " + j.command("restart", p.Name)}
+			j.found(f)
 		case c.Name == "gateways" && strings.Contains(c.Detail, "refused"):
 			f.Code = NodePeerRefused
 			f.What = Text{fmt.Sprintf("%s 不再使用某个 peer：它给出的内容与验证不符", p.Name), fmt.Sprintf("%s does not use a peer any more: what it gave does not check", p.Name)}
 			f.Cure = Cure{Text{"让该组织检查它的 peer，再重启节点", "have the organisation look at its peer, then restart the node"}, j.command("restart", p.Name)}
-		case j.consequence():
-			continue
+			j.found(f)
 		default:
-			f.What = Text{fmt.Sprintf("%s 不正常：%s", p.Name, c.Name), fmt.Sprintf("%s is not well: %s", p.Name, c.Name)}
-			f.Cure = Cure{Text{"按证据里的原因处理，再重启节点", "see to the cause in the evidence, then restart the node"}, j.command("restart", p.Name)}
+			unwell, names = append(unwell, f.Evidence...), append(names, c.Name)
 		}
-		j.found(f)
 	}
+	if len(names) == 0 || stopped || j.consequence() {
+		return
+	}
+	which := strings.Join(names, ", ")
+	j.found(Finding{
+		Code: NodeNotReady, Subject: p.Name, Evidence: unwell,
+		What: Text{fmt.Sprintf("%s 不正常：%s", p.Name, which), fmt.Sprintf("%s is not well: %s", p.Name, which)},
+		Cure: Cure{Text{"按证据里的原因处理，再重启节点", "see to the cause in the evidence, then restart the node"}, j.command("restart", p.Name)},
+	})
 }
 
 // consequence tells whether the network is in a state in which nodes cannot be well, whatever they do.

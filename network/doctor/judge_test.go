@@ -201,6 +201,10 @@ func TestJudge(t *testing.T) {
 		{"follower's finding", func(f *Facts) {
 			f.component("node-a", sdk.Component{Name: "follower", Status: sdk.Failed, Code: model.CodeFollowerStopped, Detail: "state.differs: …"})
 		}, []Code{NodeFinding}, "restart"},
+		{"follower's finding, and writes wait", func(f *Facts) {
+			f.component("node-a", sdk.Component{Name: "follower", Status: sdk.Failed, Code: model.CodeFollowerStopped})
+			f.component("node-a", sdk.Component{Name: "writes", Status: sdk.Degraded, Detail: "recovering"})
+		}, []Code{NodeFinding}, "--clear"},
 		{"refused peer", func(f *Facts) {
 			f.component("node-a", sdk.Component{Name: "gateways", Status: sdk.Degraded, Code: model.CodeLedgerUnavailable, Detail: "peer.b:7051: refused, 9 blocks (gateway.altered: …)"})
 		}, []Code{NodePeerRefused}, "restart"},

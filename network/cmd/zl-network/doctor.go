@@ -60,6 +60,7 @@ func doctorCommand() *cobra.Command {
 			if asJSON {
 				e := json.NewEncoder(c.OutOrStdout())
 				e.SetIndent("", "  ")
+				e.SetEscapeHTML(false) // commands are to be pasted
 				err = e.Encode(r)
 			} else {
 				err = r.Print(c.OutOrStdout(), lang)
