@@ -10,7 +10,7 @@ import (
 // A pack is several operations in one argument of Apply: the byte 1, then the operations' canonical forms, each ended
 // by a line feed (which canonical JSON never holds), compressed by DEFLATE (RFC 1951). Operations of one transaction
 // are much alike, and every byte of an argument is copied, hashed, encrypted and stored by each peer and orderer; a
-// pack has an eighth of them. Digests, leaves and positions are those of the operations inside, so nothing depends
+// pack of licences has about a seventh of them. Digests, leaves and positions are those of the operations inside, so nothing depends
 // on how a writer compresses. See docs/spec/operation.md.
 
 // packFormat is the first byte of a pack. An operation's is '{'.
@@ -19,7 +19,7 @@ const packFormat = 1
 // MaxPacked is the most bytes that a pack may unfold to.
 const MaxPacked = 8 << 20
 
-// packLevel is the fastest of DEFLATE's levels: the others gain a tenth of the bytes for twice the time.
+// packLevel is the fastest of DEFLATE's levels: the others gain a tenth of the bytes for twice the time or more.
 const packLevel = flate.BestSpeed
 
 var packers = sync.Pool{New: func() any {
