@@ -212,7 +212,7 @@ func (r *importing) begin(ctx context.Context) error {
 		}
 		r.inits++
 		err = r.l.Call(ctx, model.FunctionInit, [][]byte{r.genesis, append([]byte(nil), block...)})
-		if err != nil && model.AsError(err).Code == model.CodeInitialised && r.inits > 20 {
+		if err != nil && model.AsError(err).Code == model.CodeInitialised && r.inits > 6 {
 			return fault(CodeBegun, err, "the new channel has a ledger of its own already, which began without the pilot: only a fresh channel can take a pilot over",
 				"新通道已有自己的账本，不能再迁入；请使用全新的通道")
 		}

@@ -132,7 +132,7 @@ func pilot(t *testing.T, n int) *contracttest.Pilot {
 }
 
 func quick() migrate.Options {
-	return migrate.Options{BatchBytes: 8 << 10, Pause: time.Millisecond, Stall: 200 * time.Millisecond}
+	return migrate.Options{BatchBytes: 8 << 10, Pause: time.Millisecond, Stall: 20 * time.Second}
 }
 
 // TestImport comes to the pilot's end, however often calls fail, committed or not, and whoever else imports.
@@ -153,7 +153,6 @@ func TestImport(t *testing.T) {
 				wg.Go(func() {
 					var last migrate.Progress
 					o := quick()
-					o.Stall = 20 * time.Second
 					o.Progress = func(x migrate.Progress) {
 						if x.Blocks < last.Blocks || x.Total != uint64(len(p.Blocks)) {
 							t.Errorf("progress from %+v to %+v", last, x)
@@ -193,7 +192,7 @@ func TestImportHalves(t *testing.T) {
 	l := taking(p)
 	big := &limited{newLedger: l, most: 3}
 	o := quick()
-	o.BatchBytes, o.Stall = 1<<20, 10*time.Second
+	o.BatchBytes = 1 << 20
 	if s, err := migrate.Import(t.Context(), big, source(p.Blocks), p.Document, o); err != nil || s.Position != p.Position() {
 		t.Fatal(s, err)
 	}
@@ -363,7 +362,9 @@ func TestImportFaults(t *testing.T) {
 		{"nothing moves", func(t *testing.T) (*migrate.State, error) {
 			l := taking(p)
 			l.faults = func(string) fault { return lost }
-			return migrate.Import(t.Context(), l, source(p.Blocks), p.Document, quick())
+			o := quick()
+			o.Stall = 50 * time.Millisecond
+			return migrate.Import(t.Context(), l, source(p.Blocks), p.Document, o)
 		}, migrate.CodeStalled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
