@@ -23,6 +23,9 @@ const MaxSkew = 60 * time.Second
 
 // Contract decides calls. It is safe for concurrent use.
 type Contract struct {
+	// Name is the chaincode's name on its channel. Invoke answers writing calls only where the proposal is for this
+	// name; through another chaincode it is asked questions at most. Empty asks for nothing.
+	Name string
 	// Genesis is the digest of the one document that Init accepts here.
 	Genesis model.Digest
 	// ImportFrom is the hash of the header of block 0 of the one ledger that Init takes over here; zero where

@@ -3,10 +3,12 @@ package contract
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"strings"
 	"time"
 
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
@@ -46,6 +48,9 @@ func (c *Contract) invoke(stub shim.ChaincodeStubInterface) ([]byte, error) {
 		}
 		return Get(state, model.Kind(args[1]), model.RecordID(args[2]))
 	}
+	if err := c.direct(stub); err != nil {
+		return nil, err
+	}
 	call := model.Call{Function: string(args[0]), Args: args[1:]}
 	ts, err := stub.GetTxTimestamp()
 	if err != nil {
@@ -71,6 +76,32 @@ func (c *Contract) invoke(stub shim.ChaincodeStubInterface) ([]byte, error) {
 		return nil, err
 	}
 	return x.Response, write(stub, x.Writes)
+}
+
+// direct checks that nobody calls through another chaincode. Fabric would take what such a call writes as part of the
+// other's transaction, which followers do not execute: they would take it for a forgery and stop.
+func (c *Contract) direct(stub shim.ChaincodeStubInterface) error {
+	if c.Name == "" {
+		return nil
+	}
+	signed, err := stub.GetSignedProposal()
+	if err != nil {
+		return model.E(model.CodeInternal).Because(err)
+	}
+	var proposal peer.Proposal
+	var header common.Header
+	var channel common.ChannelHeader
+	var extension peer.ChaincodeHeaderExtension
+	if err := errors.Join(
+		proto.Unmarshal(signed.GetProposalBytes(), &proposal), proto.Unmarshal(proposal.GetHeader(), &header),
+		proto.Unmarshal(header.GetChannelHeader(), &channel), proto.Unmarshal(channel.GetExtension(), &extension),
+	); err != nil {
+		return model.E(model.CodeUnauthenticated).Because(err)
+	}
+	if name := extension.GetChaincodeId().GetName(); name != c.Name {
+		return model.E(model.CodeForbidden).With("the proposal is for chaincode %.80q and not for %q", name, c.Name)
+	}
+	return nil
 }
 
 // write puts the writes, in one message where the peer can.

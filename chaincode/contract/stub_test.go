@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
@@ -31,6 +32,7 @@ type stub struct {
 	creator []byte
 	at      time.Time
 	batch   bool
+	name    string // of the chaincode that the proposal is for
 }
 
 func (s *stub) GetArgs() [][]byte           { return s.args }
@@ -48,6 +50,17 @@ func (s *stub) GetMultipleStates(keys ...string) ([][]byte, error) {
 		out[i] = s.state[k]
 	}
 	return out, nil
+}
+func (s *stub) GetSignedProposal() (*peer.SignedProposal, error) {
+	marshal := func(m proto.Message) []byte {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			panic(err)
+		}
+		return b
+	}
+	return &peer.SignedProposal{ProposalBytes: marshal(&peer.Proposal{Header: marshal(&common.Header{ChannelHeader: marshal(&common.ChannelHeader{
+		Extension: marshal(&peer.ChaincodeHeaderExtension{ChaincodeId: &peer.ChaincodeID{Name: s.name}})})})})}, nil
 }
 func (s *stub) GetTxTimestamp() (*timestamppb.Timestamp, error) { return timestamppb.New(s.at), nil }
 

@@ -22,6 +22,7 @@ import (
 // stands beside its key.
 type Config struct {
 	ID            string    `yaml:"id"`             // package id that the peer installed, label:hash (CHAINCODE_ID)
+	Name          string    `yaml:"name"`           // of the chaincode on its channel; calls through another chaincode are refused
 	Listen        string    `yaml:"listen"`         // host:port for peers (CHAINCODE_SERVER_ADDRESS)
 	TLS           TLSConfig `yaml:"tls"`            //
 	Insecure      bool      `yaml:"insecure"`       // serve without TLS; only on a loopback address (CHAINCODE_TLS_DISABLED)
@@ -55,7 +56,7 @@ func (d *Duration) UnmarshalText(b []byte) error {
 }
 
 func defaults() Config {
-	return Config{Admin: "127.0.0.1:9998", StopWithin: Duration(10 * time.Second), LogLevel: "info"}
+	return Config{Name: "zhenglian", Admin: "127.0.0.1:9998", StopWithin: Duration(10 * time.Second), LogLevel: "info"}
 }
 
 // maxConfig bounds the file in bytes.
@@ -111,6 +112,9 @@ func parseConfig(raw []byte, getenv func(string) string) (*Config, error) {
 func (c *Config) check() error {
 	if label, hash, ok := strings.Cut(c.ID, ":"); !ok || label == "" || hash == "" {
 		return fmt.Errorf("id is %q: give the package id as `peer lifecycle chaincode queryinstalled` shows it (label:hash), here or in CHAINCODE_ID", c.ID)
+	}
+	if c.Name == "" {
+		return errors.New("name is empty: give the chaincode's name on its channel, or leave the key out for zhenglian")
 	}
 	if err := address("listen", c.Listen); err != nil {
 		return fmt.Errorf("%w, here or in CHAINCODE_SERVER_ADDRESS", err)

@@ -234,6 +234,7 @@ func proposal(t *testing.T, tx string) *peer.SignedProposal {
 	header := marshal(t, &common.Header{
 		ChannelHeader: marshal(t, &common.ChannelHeader{
 			Type: int32(common.HeaderType_ENDORSER_TRANSACTION), TxId: tx, ChannelId: "jjj", Timestamp: timestamppb.New(contracttest.Created),
+			Extension: marshal(t, &peer.ChaincodeHeaderExtension{ChaincodeId: &peer.ChaincodeID{Name: "zhenglian"}}),
 		}),
 		SignatureHeader: marshal(t, &common.SignatureHeader{
 			Nonce: []byte(tx), Creator: marshal(t, &msp.SerializedIdentity{Mspid: "BeijingMSP", IdBytes: node.certificate}),
@@ -337,6 +338,7 @@ type served struct {
 func serve(t *testing.T, cfg Config, cc shim.Chaincode) *served {
 	t.Helper()
 	d := defaults()
+	cfg.Name = d.Name
 	cfg.ID, cfg.Listen, cfg.Admin, cfg.GenesisDigest = "zhenglian_1:00", "127.0.0.1:0", "127.0.0.1:0", model.DigestOf(nil).String()
 	if cfg.StopWithin == 0 {
 		cfg.StopWithin = d.StopWithin

@@ -98,7 +98,7 @@ func newContract(c *Config, log *slog.Logger) (*contract.Contract, error) {
 		}
 	}
 	return &contract.Contract{
-		Genesis: genesis, ImportFrom: source,
+		Name: c.Name, Genesis: genesis, ImportFrom: source,
 		Verify: func(alg string, public, message, signature []byte) error {
 			return envelope.Verify(envelope.Alg(alg), public, message, signature)
 		},

@@ -349,7 +349,7 @@ func TestRotation(t *testing.T) {
 func TestImport(t *testing.T) {
 	pilot := contracttest.NewPilot()
 	var log bytes.Buffer
-	cc, err := newContract(&Config{GenesisDigest: pilot.Contract.Genesis.String(), ImportFrom: pilot.Source().String()}, slog.New(slog.NewJSONHandler(&log, nil)))
+	cc, err := newContract(&Config{Name: "zhenglian", GenesisDigest: pilot.Contract.Genesis.String(), ImportFrom: pilot.Source().String()}, slog.New(slog.NewJSONHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

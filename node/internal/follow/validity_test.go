@@ -234,3 +234,49 @@ func FuzzDecodeHashed(f *testing.F) {
 		}
 	})
 }
+
+// TestInitialised: where members define the contract with init required, the first call is Fabric's initialisation, after
+// which peers have written a key of their own into the contract's state.
+func TestInitialised(t *testing.T) {
+	key := "\x00\U0010ffffinitialized"
+	init := func(change func(*fabblock.Tx)) *fabblock.Tx {
+		x := &fabblock.Tx{Init: true, Chaincode: cc, Args: [][]byte{[]byte("anything")}, Response: &peer.Response{Status: 200},
+			Writes: []fabblock.Write{{Namespace: cc, Key: key, Value: []byte("1")}}}
+		if change != nil {
+			change(x)
+		}
+		return x
+	}
+	for _, tt := range []struct {
+		name string
+		tx   *fabblock.Tx
+		want Code
+	}{
+		{"as peers do it", init(nil), ""},
+		{"without arguments", init(func(x *fabblock.Tx) { x.Args = nil }), ""},
+		{"another key", init(func(x *fabblock.Tx) { x.Writes[0].Key = "page" }), OtherWrites},
+		{"a second key", init(func(x *fabblock.Tx) { x.Writes = append(x.Writes, fabblock.Write{Namespace: cc, Key: "page", Value: []byte("x")}) }), OtherWrites},
+		{"a deletion", init(func(x *fabblock.Tx) { x.Writes[0].Delete = true }), OtherWrites},
+		{"an answer", init(func(x *fabblock.Tx) { x.Response.Payload = []byte("x") }), OtherResponse},
+		{"a failure", init(func(x *fabblock.Tx) { x.Response = nil }), OtherResponse},
+		{"any other call", init(func(x *fabblock.Tx) { x.Init, x.Args = false, nil }), RefusedCall},
+	} {
+		kept := keptState{versions: map[stateKey]fabblock.Version{}, ids: map[string]bool{}}
+		r := &run{cfg: &Config{Chaincode: cc, Records: kept}, channel: &fabblock.Channel{}}
+		state := newOverlay(kept, 5)
+		x, err := r.execute(state, 5, tt.tx)
+		var f *Finding
+		switch {
+		case tt.want == "" && (err != nil || x != nil || string(state.writes[stateKey{"", key}].value) != "1"):
+			t.Errorf("%s: %v %v, wrote %v", tt.name, x, err, state.writes)
+		case tt.want != "" && (!errors.As(err, &f) || f.Code != tt.want):
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+		}
+	}
+	// On the embedded ledger every call is an ordinary one.
+	r := &run{cfg: &Config{Chaincode: cc}, channel: &fabblock.Channel{SealedCodes: true}}
+	var f *Finding
+	if _, err := r.execute(nil, 5, init(func(x *fabblock.Tx) { x.Args = nil })); !errors.As(err, &f) || f.Code != RefusedCall {
+		t.Errorf("on the embedded ledger: %v", err)
+	}
+}

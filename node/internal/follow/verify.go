@@ -139,6 +139,12 @@ func (r *run) namespaces(block uint64, t *fabblock.Tx) error {
 // execute runs the contract on a transaction and compares. It is nil for one that asks and writes nothing.
 func (r *run) execute(state *overlay, block uint64, t *fabblock.Tx) (*model.Execution, error) {
 	fail := func(code Code, cause error) error { return newFinding(code, block, t.Index, cause) }
+	if t.Init && !r.channel.SealedCodes {
+		if t.Response.GetStatus() != 200 || len(t.Response.GetPayload()) > 0 {
+			return nil, fail(OtherResponse, nil)
+		}
+		return nil, r.initialised(state, block, t)
+	}
 	if len(t.Args) == 0 {
 		return nil, fail(RefusedCall, errors.New("no function"))
 	}
@@ -161,6 +167,22 @@ func (r *run) execute(state *overlay, block uint64, t *fabblock.Tx) (*model.Exec
 	}
 	return x, r.compare(block, t, x.Writes)
 }
+
+// initialised takes a call of Fabric's initialisation. The contract does nothing in it, but members that define the contract
+// with init required make their peers note under a key of theirs in the contract's state that it was called, and read
+// that in every call. It is no key of the contract's.
+func (r *run) initialised(state *overlay, block uint64, t *fabblock.Tx) error {
+	for i := range t.Writes {
+		w := &t.Writes[i]
+		if i > 0 || w.Key != initialisedKey || w.Delete {
+			return newFinding(OtherWrites, block, t.Index, fmt.Errorf("key %q", w.Key))
+		}
+		state.set(write{"", w.Key, w.Value, uint64(t.Index)})
+	}
+	return nil
+}
+
+const initialisedKey = "\x00\U0010ffffinitialized"
 
 // compare holds a transaction's writes, all in the contract's namespace, against the contract's own, byte
 // for byte. Both are in key order.

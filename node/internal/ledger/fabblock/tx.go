@@ -30,6 +30,7 @@ type Tx struct {
 	Time       time.Time             // the proposal's timestamp
 	Chaincode  string
 	Args       [][]byte
+	Init       bool // asked as Fabric's initialisation, which peers allow where the definition requires it
 	Reads      []Read
 	Ranges     []Range
 	Writes     []Write
@@ -201,7 +202,7 @@ func (tx *Tx) decodeInput(channel *common.ChannelHeader, raw []byte) (*peer.Chai
 	if err := proto.Unmarshal(proposal.GetInput(), &spec); err != nil {
 		return nil, &TxError{BadTx, peer.TxValidationCode_INVALID_ENDORSER_TRANSACTION, err}
 	}
-	tx.Args = spec.GetChaincodeSpec().GetInput().GetArgs()
+	tx.Args, tx.Init = spec.GetChaincodeSpec().GetInput().GetArgs(), spec.GetChaincodeSpec().GetInput().GetIsInit()
 	return ext.GetChaincodeId(), nil
 }
 
