@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -100,15 +101,23 @@ func (m *move) fill() {
 		}
 		return o
 	}
-	ctx := background(t)
+	ctx := t.Context()
 	b := m.book()
 	b.shared = true
 	var stops []func()
 	for _, name := range memberNames[:3] {
 		stops = append(stops, b.writers(m.nodes[name], 2))
 	}
+	stop := sync.OnceFunc(func() {
+		for _, stop := range stops {
+			stop()
+		}
+	})
 	const group = 250
 	for i := range (m.size() + group - 1) / group {
+		if i == 12 {
+			stop()
+		}
 		name := memberNames[i%3]
 		n := m.nodes[name]
 		var drafts []model.Draft
@@ -131,9 +140,7 @@ func (m *move) fill() {
 			must(m.as(name, "approver").Act(ctx, outcomes[2].Record, model.LicenceResume, act, sdk.Write{}))
 		}
 	}
-	for _, stop := range stops {
-		stop()
-	}
+	stop()
 	must(m.as("beijing", "security-admin").RotateKey(ctx, "bj-scjg", sdk.NewKey{}, sdk.Write{}))
 	uscc, err := model.InventUSCC("91120116X", 77)
 	if err != nil {
