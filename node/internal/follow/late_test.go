@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -133,5 +134,46 @@ func TestHead(t *testing.T) {
 	}
 	if h.reached(at(6)) != nil || h.reached(at(8)) == nil {
 		t.Error("reached")
+	}
+}
+
+// saying is a contract that answers one thing.
+type saying struct {
+	x   *model.Execution
+	err error
+}
+
+func (s saying) Execute(model.StateReader, model.Call) (*model.Execution, error) { return s.x, s.err }
+
+// TestNewerNeeded: a node whose contract is older than the ledger blames nobody. It waits for a newer program, without a
+// finding that somebody has to remove.
+func TestNewerNeeded(t *testing.T) {
+	answer := func(refused ...model.Refusal) *model.Execution {
+		raw, err := model.Canonical(model.Response{Refused: refused})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &model.Execution{Response: raw}
+	}
+	tx := &fabblock.Tx{Chaincode: "zhenglian", Args: [][]byte{[]byte("Apply")}, Response: &peer.Response{Status: 200, Payload: []byte(`{"accepted":1}`)}}
+	for _, tt := range []struct {
+		name string
+		saying
+		want Code // "" for none
+	}{
+		{"the level was raised before", saying{err: model.E(model.CodeLevelUnsupported)}, ""},
+		{"it is raised here", saying{x: answer(model.Refusal{Code: model.CodeNotOwner}, model.Refusal{Index: 1, Code: model.CodeLevelUnsupported})}, ""},
+		{"another answer", saying{x: answer(model.Refusal{Code: model.CodeNotOwner})}, OtherResponse},
+		{"another error", saying{err: model.E(model.CodePersonalIdentifier)}, RefusedCall},
+	} {
+		r := &run{cfg: &Config{Chaincode: "zhenglian", Contract: tt.saying}, channel: &fabblock.Channel{}}
+		_, err := r.execute(nil, 5, tx)
+		var f *Finding
+		switch {
+		case tt.want == "" && (errors.As(err, &f) || model.AsError(err).Code != model.CodeLevelUnsupported):
+			t.Errorf("%s: %v", tt.name, err)
+		case tt.want != "" && (!errors.As(err, &f) || f.Code != tt.want):
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+		}
 	}
 }

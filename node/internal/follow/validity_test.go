@@ -255,7 +255,9 @@ func TestInitialised(t *testing.T) {
 		{"as peers do it", init(nil), ""},
 		{"without arguments", init(func(x *fabblock.Tx) { x.Args = nil }), ""},
 		{"another key", init(func(x *fabblock.Tx) { x.Writes[0].Key = "page" }), OtherWrites},
-		{"a second key", init(func(x *fabblock.Tx) { x.Writes = append(x.Writes, fabblock.Write{Namespace: cc, Key: "page", Value: []byte("x")}) }), OtherWrites},
+		{"a second key", init(func(x *fabblock.Tx) {
+			x.Writes = append(x.Writes, fabblock.Write{Namespace: cc, Key: "page", Value: []byte("x")})
+		}), OtherWrites},
 		{"a deletion", init(func(x *fabblock.Tx) { x.Writes[0].Delete = true }), OtherWrites},
 		{"an answer", init(func(x *fabblock.Tx) { x.Response.Payload = []byte("x") }), OtherResponse},
 		{"a failure", init(func(x *fabblock.Tx) { x.Response = nil }), OtherResponse},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
@@ -160,12 +161,34 @@ func (r *run) execute(state *overlay, block uint64, t *fabblock.Tx) (*model.Exec
 		if model.AsError(err).Kind() == model.Internal {
 			return nil, err // the mirror cannot be read: no fault of the block's
 		}
+		if model.AsError(err).Code == model.CodeLevelUnsupported {
+			return nil, newerNeeded(block)
+		}
 		return nil, fail(RefusedCall, err)
 	}
 	if t.Response.GetStatus() != 200 || !bytes.Equal(t.Response.GetPayload(), x.Response) {
+		if raisesLevel(x) {
+			return nil, newerNeeded(block)
+		}
 		return nil, fail(OtherResponse, nil)
 	}
 	return x, r.compare(block, t, x.Writes)
+}
+
+// newerNeeded is why a block cannot be taken that members made with a newer version of the contract: its level stands
+// in the mirror, where they put it, or they raise it in this block. Nobody lies, so no gateway is blamed and nothing is
+// kept that an operator would have to remove: a newer program goes on from here.
+func newerNeeded(block uint64) error {
+	return fmt.Errorf("follow: block %d needs a newer version of this program: install it (%w)", block, model.E(model.CodeLevelUnsupported))
+}
+
+// raisesLevel reports whether the contract refused an operation because it would raise the level beyond its own.
+func raisesLevel(x *model.Execution) bool {
+	var r model.Response
+	if err := model.DecodeCanonical(x.Response, &r); err != nil {
+		return false
+	}
+	return slices.ContainsFunc(r.Refused, func(f model.Refusal) bool { return f.Code == model.CodeLevelUnsupported })
 }
 
 // initialised takes a call of Fabric's initialisation. The contract does nothing in it, but members that define the contract
