@@ -18,6 +18,7 @@ func nothingLeft() error {
 	if err != nil {
 		return err
 	}
+	var left error
 	for _, dir := range found {
 		pid, err := strconv.Atoi(filepath.Base(dir))
 		if err != nil || pid == os.Getpid() {
@@ -33,16 +34,12 @@ func nothingLeft() error {
 			continue
 		}
 		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-		if err != nil {
-			continue
-		}
-		if fields[1] != strconv.Itoa(os.Getpid()) && !bytes.Contains(line, []byte(workshop)) {
+		if err != nil || (fields[1] != strconv.Itoa(os.Getpid()) && !bytes.Contains(line, []byte(workshop))) {
 			continue
 		}
 		if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
-			found = append(found, "")
-			return errors.Join(fmt.Errorf("process %d was left behind: %s", pid, bytes.ReplaceAll(line, []byte{0}, []byte(" "))), nothingLeft())
+			left = errors.Join(left, fmt.Errorf("process %d was left behind: %s", pid, bytes.ReplaceAll(line, []byte{0}, []byte(" "))))
 		}
 	}
-	return nil
+	return left
 }
