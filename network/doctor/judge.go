@@ -323,15 +323,15 @@ func (j *judge) down(p *Program, code Code, zh, en string) bool {
 	f := Finding{Code: code, Subject: p.Name}
 	switch {
 	case p.Pid == 0:
-		f.What = Text{fmt.Sprintf("%s %s没有运行", zh, p.Name), fmt.Sprintf("the %s %s does not run", en, p.Name)}
+		f.What = Text{fmt.Sprintf("%s %s 没有运行", zh, p.Name), fmt.Sprintf("the %s %s does not run", en, p.Name)}
 		f.Evidence = []string{"no process", p.LastLog}
 		f.Cure = Cure{Text{"启动它", "start it"}, j.command("up")}
 	case p.Frozen:
-		f.What = Text{fmt.Sprintf("%s %s被信号暂停", zh, p.Name), fmt.Sprintf("the %s %s is stopped by a signal", en, p.Name)}
+		f.What = Text{fmt.Sprintf("%s %s 被信号暂停", zh, p.Name), fmt.Sprintf("the %s %s is stopped by a signal", en, p.Name)}
 		f.Evidence = []string{fmt.Sprintf("process %d is stopped (SIGSTOP or SIGTSTP)", p.Pid), p.Silent}
 		f.Cure = Cure{Text{"让它继续运行", "let it go on"}, fmt.Sprintf("kill -CONT %d", p.Pid)}
 	default:
-		f.What = Text{fmt.Sprintf("%s %s没有响应", zh, p.Name), fmt.Sprintf("the %s %s does not answer", en, p.Name)}
+		f.What = Text{fmt.Sprintf("%s %s 没有响应", zh, p.Name), fmt.Sprintf("the %s %s does not answer", en, p.Name)}
 		f.Evidence = []string{fmt.Sprintf("process %d runs", p.Pid), p.Silent}
 		f.Cure = Cure{Text{"重启它", "restart it"}, j.command("restart", p.Name)}
 	}

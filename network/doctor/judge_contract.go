@@ -13,10 +13,19 @@ import (
 // contract judges, organisation by organisation, whether its peer runs what the channel committed, and reaches it.
 func (j *judge) contract() {
 	d := j.definition()
-	if d == nil || d.Sequence == 0 {
-		if len(j.of(fabric.KindChaincode)) > 0 && d == nil {
-			j.note("没有 peer 能回答合约定义：合约没有检查", "no peer could answer for the contract's definition: the contract was not checked")
+	if d == nil {
+		all := j.of(fabric.KindChaincode)
+		if len(all) == 0 {
+			return
 		}
+		j.note("没有 peer 能回答合约定义：版本和背书策略没有检查", "no peer could answer for the contract's definition: versions and policy were not checked")
+		// The services are known in the order in which they were deployed.
+		for _, p := range j.of(fabric.KindPeer) {
+			j.reach(all[len(all)-1].Service.Version, p)
+		}
+		return
+	}
+	if d.Sequence == 0 {
 		return
 	}
 	mixed := j.approvals(d)
@@ -31,7 +40,7 @@ func (j *judge) contract() {
 		})
 	}
 	for _, p := range j.of(fabric.KindPeer) {
-		j.reach(d, p)
+		j.reach(d.Version, p)
 	}
 }
 
@@ -115,8 +124,8 @@ func (j *judge) cannot(p *Program) string {
 }
 
 // reach judges whether an organisation's peer can run the contract.
-func (j *judge) reach(d *PeerFacts, p *Program) {
-	s := j.serviceOf(p.Org, d.Version)
+func (j *judge) reach(version string, p *Program) {
+	s := j.serviceOf(p.Org, version)
 	if s == nil || j.explained[s.Name] || j.explained["contract of "+p.Org] {
 		return
 	}

@@ -136,7 +136,7 @@ func (j *judge) peers() {
 		}
 	}
 	for _, p := range j.of(fabric.KindPeer) {
-		if j.down(p, PeerDown, "peer ", "peer") || j.outside(p, PeerDown) || j.explained[p.Name] {
+		if j.down(p, PeerDown, "peer", "peer") || j.outside(p, PeerDown) || j.explained[p.Name] {
 			continue
 		}
 		a, b := p.Looks[0], p.Looks[1]

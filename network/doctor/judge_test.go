@@ -235,7 +235,7 @@ func TestJudge(t *testing.T) {
 			for _, p := range f.Programs {
 				f.stop(p.Name)
 			}
-		}, []Code{OrdererDown, PeerDown, NodeDown}, ""},
+		}, []Code{OrdererDown, PeerDown, ChaincodeGone, NodeDown}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
