@@ -540,7 +540,13 @@ func TestConfigurationsRefused(t *testing.T) {
 		{"another hash", 0, func(r *common.ConfigGroup) {
 			r.Values["HashingAlgorithm"].Value = fabblocktest.Marshal(&common.HashingAlgorithm{Name: "MD5"})
 		}, "hashing"},
-		{"idemix", 0, organisation(func(o *mspproto.MSPConfig, _ *mspproto.FabricMSPConfig) { o.Type = 1 }), "not X.509"},
+		{"idemix", 0, func(r *common.ConfigGroup) {
+			for _, group := range []string{"Application", "Orderer"} {
+				r.Groups[group].Groups["HebeiMSP"].Values["MSP"].Value = fabblocktest.Marshal(&mspproto.MSPConfig{Type: 1,
+					Config: fabblocktest.Marshal(&mspproto.IdemixMSPConfig{Name: "HebeiMSP"})})
+			}
+		}, "not X.509"},
+		{"another membership", 0, organisation(func(o *mspproto.MSPConfig, _ *mspproto.FabricMSPConfig) { o.Type = 2 }), "is not known"},
 		{"two ways", 0, organisation(func(_ *mspproto.MSPConfig, f *mspproto.FabricMSPConfig) { f.FabricNodeOus = nil }), "in two ways"},
 		{"another hash family", 0, organisation(func(_ *mspproto.MSPConfig, f *mspproto.FabricMSPConfig) {
 			f.CryptoConfig = &mspproto.FabricCryptoConfig{SignatureHashFamily: "MD"}
@@ -649,5 +655,41 @@ func TestIndifferent(t *testing.T) {
 		case tt.want != "" && (!errors.As(err, &bad) || bad.Code != tt.want):
 			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
 		}
+	}
+}
+
+// TestOtherKindOfMembership: an organisation can change its own membership to a kind that is not evaluated. That stops
+// nobody: it only has no identities any more.
+func TestOtherKindOfMembership(t *testing.T) {
+	w := newWorld(t, 0)
+	w.define(1, fabblocktest.Signed(fabblocktest.PeersOf(2, "BeijingMSP", "HebeiMSP", "TianjinMSP")))
+	idemix := fabblocktest.Marshal(&mspproto.MSPConfig{Type: 1, Config: fabblocktest.Marshal(&mspproto.IdemixMSPConfig{Name: "HebeiMSP", Ipk: []byte("a key")})})
+	update := fabblocktest.Update(w.ID, w.Config, func(root *common.ConfigGroup) {
+		for _, group := range []string{"Application", "Orderer"} {
+			root.Groups[group].Groups["HebeiMSP"].Values["MSP"].Value = idemix
+		}
+	})
+	b := w.Append(nil, w.ConfigTx(w.Apply(update), fabblocktest.SignUpdate(w.ID, update, w.Org("HebeiMSP").Admin)))
+	before := w.reader
+	w.take()
+	if again, err := before.Advance(b); err != nil || again.Sequence != 1 {
+		t.Errorf("after a restart: %v", err)
+	}
+	hebei := fabblocktest.Transaction{Creator: w.Org("HebeiMSP").Client, Endorsers: w.peers("BeijingMSP", "TianjinMSP")}
+	w.Append(nil, w.fill(hebei).Envelope()) // a question, which its peers call valid
+	w.take()
+	hebei.Sets = put
+	if got := w.verdict(hebei); got != peer.TxValidationCode_BAD_CREATOR_SIGNATURE {
+		t.Errorf("a write: %s", got)
+	}
+	for want, by := range map[peer.TxValidationCode][]string{
+		peer.TxValidationCode_VALID: {"BeijingMSP", "TianjinMSP"}, peer.TxValidationCode_ENDORSEMENT_POLICY_FAILURE: {"BeijingMSP", "HebeiMSP"},
+	} {
+		if got := w.verdict(fabblocktest.Transaction{Sets: put, Endorsers: w.peers(by...)}); got != want {
+			t.Errorf("%v: %s, want %s", by, got, want)
+		}
+	}
+	if _, err := w.reader.Members.Identify(fabblocktest.Marshal(&mspproto.SerializedIdentity{Mspid: "HebeiMSP", IdBytes: []byte("x")})); err == nil {
+		t.Error("something was recognised")
 	}
 }

@@ -44,6 +44,7 @@ type Channel struct {
 	// write to this one's namespace; if it is empty no contract's are.
 	Chaincode string
 
+	unread      string      // an organisation whose membership is of a kind that is not evaluated
 	all         *msp.Roster // every organisation of the channel: whoever may sign anything
 	config      *common.Config
 	policies    *policies
@@ -78,6 +79,9 @@ func ParseConfig(b *common.Block) (*Channel, error) {
 		return nil, blockError(BadConfig, number, err)
 	}
 	c, err := newChannel(env)
+	if err == nil && c.unread != "" {
+		err = fmt.Errorf("the membership of %s is not X.509 and is not evaluated", c.unread)
+	}
 	if err != nil {
 		return nil, blockError(BadConfig, number, err)
 	}
@@ -269,6 +273,9 @@ func (c *Channel) readOrganisations(root *common.ConfigGroup, noEd25519 bool) er
 			if err != nil {
 				return nil, nil, fmt.Errorf("organisation %s: %w", name, err)
 			}
+			if config.GetType() != typeX509 {
+				c.unread = m.ID()
+			}
 			if k, ok := byID[m.ID()]; ok {
 				if !proto.Equal(k.config, config) {
 					return nil, nil, fmt.Errorf("organisation %s is configured in two ways", m.ID())
@@ -310,13 +317,29 @@ func (c *Channel) readOrganisations(root *common.ConfigGroup, noEd25519 bool) er
 	return err
 }
 
+// Types of membership.
+const (
+	typeX509   = 0
+	typeIdemix = 1
+)
+
+// readOrganisation reads an organisation's membership. Of an Idemix one only the name is read: an organisation may change
+// its membership to that by itself, and those who follow the channel go on without its identities.
 func readOrganisation(raw []byte, noEd25519 bool) (*msp.Member, *mspproto.MSPConfig, error) {
 	outer := &mspproto.MSPConfig{}
 	if err := proto.Unmarshal(raw, outer); err != nil {
 		return nil, nil, err
 	}
-	if outer.GetType() != 0 {
-		return nil, nil, fmt.Errorf("membership type %d is not X.509 and is not evaluated", outer.GetType())
+	switch outer.GetType() {
+	case typeX509:
+	case typeIdemix:
+		var x mspproto.IdemixMSPConfig
+		if err := proto.Unmarshal(outer.GetConfig(), &x); err != nil {
+			return nil, nil, err
+		}
+		return msp.Unread(x.GetName()), outer, nil
+	default:
+		return nil, nil, fmt.Errorf("membership type %d is not known", outer.GetType())
 	}
 	var f mspproto.FabricMSPConfig
 	if err := proto.Unmarshal(outer.GetConfig(), &f); err != nil {

@@ -78,6 +78,7 @@ type Member struct {
 	apart         bool                // roles are told apart by unit
 	roles         map[Role]unit
 	admins        map[[32]byte]bool // certificates listed by themselves
+	unread        bool              // see Unread
 }
 
 // NewMember parses c.
@@ -123,6 +124,9 @@ func NewMember(c Config) (*Member, error) {
 	return m, m.setAdmins()
 }
 
+// Unread is an organisation whose membership is of a kind that this package does not read. It recognises nobody.
+func Unread(id string) *Member { return &Member{id: id, config: Config{ID: id}, unread: true} }
+
 // ID is the organisation's id.
 func (m *Member) ID() string { return m.id }
 
@@ -147,6 +151,9 @@ func (m *Member) Validate(cert *x509.Certificate, at time.Time) error {
 func (m *Member) recognise(s *Subject) error {
 	cert := s.Cert
 	s.member, s.key = m, keyOf(m.id, cert)
+	if m.unread {
+		return fmt.Errorf("%w: %s: its membership is of another kind", ErrForeign, m.id)
+	}
 	if cert.IsCA {
 		return fmt.Errorf("%w: %q is the certificate of an authority", ErrForeign, cert.Subject.CommonName)
 	}
