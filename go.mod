@@ -2,6 +2,9 @@ module github.com/zhenglian/zhenglian
 
 go 1.26.0
 
+// Peers built with an older Go accept certificates with negative serials; a follower that did not would stop at one.
+godebug x509negativeserial=1
+
 require (
 	github.com/danielgtaylor/huma/v2 v2.39.0
 	github.com/emmansun/gmsm v0.44.0

@@ -132,6 +132,9 @@ func (c *Config) check() error {
 	} else if c.TLS.Cert == "" || c.TLS.Key == "" {
 		return errors.New("tls.cert and tls.key are needed (or, on a loopback address only, insecure: true)")
 	}
+	if !loopback(c.Listen) && c.TLS.ClientRoots == "" {
+		return fmt.Errorf("listen: %s is beyond this machine, so anyone could call the contract there: give tls.client_roots, the authorities of your peers' client certificates", c.Listen)
+	}
 	if !loopback(c.Admin) && c.Insecure {
 		return fmt.Errorf("admin: %s is beyond this machine, so tls.cert and tls.key are needed", c.Admin)
 	}

@@ -20,6 +20,7 @@ func TestConfig(t *testing.T) {
 		"neither":             {base, nil, "tls.cert and tls.key are needed"},
 		"both":                {base + secure + "insecure: true\n", nil, "leave out one"},
 		"insecure beyond":     {strings.Replace(base, "127.0.0.1", "0.0.0.0", 1) + "insecure: true\n", nil, "only for a loopback"},
+		"anyone beyond":       {strings.Replace(base, "127.0.0.1", "0.0.0.0", 1) + secure, nil, "client_roots"},
 		"admin beyond":        {base + "insecure: true\nadmin: 0.0.0.0:1\n", nil, "beyond this machine"},
 		"admin with tls":      {base + secure + "admin: 0.0.0.0:1\n", nil, ""},
 		"unknown key":         {base + secure + "lissten: x\n", nil, "lissten"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ type pair struct {
 
 	mu      sync.Mutex
 	loaded  *tls.Certificate // guarded by mu
-	changed time.Time        // of the younger file when loaded was read; guarded by mu
+	changed string           // stamp of the files when loaded was read; guarded by mu
 	looked  time.Time        // guarded by mu
 }
 
@@ -33,7 +34,7 @@ func newPair(cert, key string) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.loaded, p.changed, p.looked = &c, lastChange(cert, key), time.Now()
+	p.loaded, p.changed, p.looked = &c, stamp(cert, key), time.Now()
 	return p, nil
 }
 
@@ -43,27 +44,25 @@ func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	defer p.mu.Unlock()
 	if time.Since(p.looked) >= renewEvery {
 		p.looked = time.Now()
-		if at := lastChange(p.cert, p.key); !at.Equal(p.changed) {
+		if now := stamp(p.cert, p.key); now != p.changed {
 			if c, err := tls.LoadX509KeyPair(p.cert, p.key); err == nil {
-				p.loaded, p.changed = &c, at
+				p.loaded, p.changed = &c, now
 			}
 		}
 	}
 	return p.loaded, nil
 }
 
-// lastChange is when the youngest of the files changed; zero where one is missing.
-func lastChange(paths ...string) (at time.Time) {
+// stamp tells files from what they were before: a renewed one may bear any time, so it is not the youngest alone.
+func stamp(paths ...string) string {
+	var b strings.Builder
 	for _, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			return time.Time{}
+		if info, err := os.Stat(path); err == nil {
+			fmt.Fprint(&b, info.ModTime().UnixNano(), " ", info.Size())
 		}
-		if info.ModTime().After(at) {
-			at = info.ModTime()
-		}
+		b.WriteByte('\n')
 	}
-	return at
+	return b.String()
 }
 
 // identity reads the node's ledger identity. The ledger knows the node by its certificate's common name.
@@ -83,7 +82,7 @@ func (n *Node) identity() (*msp.Identity, error) {
 // while they are being replaced, leave the last one in use.
 func (n *Node) renew(ctx context.Context) {
 	path := n.path(n.cfg.Identity)
-	last := lastChange(path+".crt", path+".key")
+	last := stamp(path+".crt", path+".key")
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
 	for {
@@ -92,8 +91,8 @@ func (n *Node) renew(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		at := lastChange(path+".crt", path+".key")
-		if at.Equal(last) {
+		now := stamp(path+".crt", path+".key")
+		if now == last {
 			continue
 		}
 		id, err := n.identity()
@@ -107,7 +106,7 @@ func (n *Node) renew(ctx context.Context) {
 			n.log.Warn("the changed ledger identity is not taken up; the last one stays in use", "error", err)
 			continue
 		}
-		last = at
+		last = now
 		n.log.Info("ledger identity renewed", "until", id.Certificate().NotAfter)
 		n.expiry.Set(float64(id.Certificate().NotAfter.Unix()))
 	}
