@@ -137,7 +137,7 @@ func quick() migrate.Options {
 
 // TestImport comes to the pilot's end, however often calls fail, committed or not, and whoever else imports.
 func TestImport(t *testing.T) {
-	p := pilot(t, 60)
+	p := pilot(t, 30)
 	for _, c := range []struct {
 		name      string
 		importers int
