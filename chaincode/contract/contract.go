@@ -175,6 +175,9 @@ func (c *Contract) run(t *tx, x *model.Execution, call model.Call, importing boo
 	}
 	x.Applied = slices.Grow(x.Applied, len(ops))
 	clear(t.checked) // of another caller's
+	if err := t.known(call, ops); err != nil {
+		return nil, err
+	}
 	var refused []model.Refusal
 	for i := range ops {
 		body, err := bodies[i], error(nil)
@@ -222,6 +225,21 @@ func (c *Contract) one(t *tx, call model.Call, op *model.Operation, body any) (e
 		return licence.Apply(t, op, body)
 	}
 	return registry.Apply(t, op, body, registry.Caller{Msp: call.Msp, Verify: c.Verify})
+}
+
+// known fails a call whose creator acts for none of its operations' agencies, before anything of them is read that
+// costs time: any certificate of a member can be used to send a thousand.
+func (t *tx) known(call model.Call, ops []model.Operation) (first error) {
+	for i := range ops {
+		err := t.caller(call, ops[i].Agency)
+		if err == nil || model.AsError(err).Kind() == model.Internal {
+			return err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // caller checks that the creator may speak for the agency: same organisation, and the certificate's

@@ -120,14 +120,7 @@ func TestCallerMustActForAgency(t *testing.T) {
 	} {
 		l := contracttest.New()
 		_, r, err := l.SubmitAs(c.msp, c.cn, issue(l, "bj-scjg", 1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got model.Code
-		if len(r.Refused) > 0 {
-			got = r.Refused[0].Code
-		}
-		if got != c.want {
+		if got := code(err); got != c.want || len(r.Refused) > 0 {
 			t.Errorf("%s/%s: got %q, want %q", c.msp, c.cn, got, c.want)
 		}
 	}

@@ -88,6 +88,18 @@ func (p *plain) standing(f faults, id model.AgencyID) *model.Agency {
 	return a
 }
 
+// acting adds what forbids a caller to act for an agency.
+func (p *plain) acting(f faults, msp model.MSPID, cn string, id model.AgencyID) *model.Agency {
+	actor := p.standing(f, id)
+	if actor != nil {
+		org := p.member(actor.Msp)
+		bySelf, byNode := cn == string(actor.ID), cn == string(actor.Node)
+		f.add(model.CodeNotActingFor, org == nil || actor.Msp != msp || (!bySelf && !byNode) ||
+			(byNode && !slices.Contains(org.Nodes, actor.Node)))
+	}
+	return actor
+}
+
 func (p *plain) member(id model.MSPID) *model.Organisation {
 	r := p.records[model.KindOrganisation][model.RecordID(id)]
 	if r == nil || r.header.State == "removed" {
@@ -193,13 +205,7 @@ func (p *plain) apply(msp model.MSPID, cn string, at time.Time, o planned) fault
 	op := o.op
 	day := op.Time.Date()
 	f.add(model.CodeTimeMismatch, op.Time.Time().Sub(at).Abs() > time.Minute)
-	actor := p.standing(f, op.Agency)
-	if actor != nil {
-		org := p.member(actor.Msp)
-		bySelf, byNode := cn == string(actor.ID), cn == string(actor.Node)
-		f.add(model.CodeNotActingFor, org == nil || actor.Msp != msp || (!bySelf && !byNode) ||
-			(byNode && !slices.Contains(org.Nodes, actor.Node)))
-	}
+	actor := p.acting(f, msp, cn, op.Agency)
 	was := p.records[op.Kind][op.Record]
 	var h model.Header
 	if was != nil {

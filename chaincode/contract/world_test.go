@@ -100,6 +100,22 @@ func (w *world) call(msp model.MSPID, cn string, personal bool, planned ...plann
 		args = append(args[:1:1], model.Pack(args[1:])...)
 	}
 	response, s := w.peer.propose(msp, cn, at, args...)
+	stranger := faults{} // why the caller acts for none of the operations' agencies
+	for i := range planned {
+		f := faults{}
+		if w.plain.acting(f, msp, cn, planned[i].op.Agency); len(f) == 0 {
+			stranger = faults{}
+			break
+		}
+		maps.Copy(stranger, f)
+	}
+	if len(stranger) > 0 {
+		if response.Status != 500 || len(s.writes) != 0 || !stranger[model.Code(response.Message)] && !(personal && response.Message == "personal_identifier") {
+			t.Fatalf("a stranger: %d %s, want one of %v", response.Status, response.Message, slices.Sorted(maps.Keys(stranger)))
+		}
+		w.seen[response.Message]++
+		return false
+	}
 	if personal {
 		if response.Status != 500 || response.Message != "personal_identifier" || len(s.writes) != 0 {
 			t.Fatalf("a personal identifier: %d %s", response.Status, response.Message)

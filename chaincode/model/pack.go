@@ -17,7 +17,7 @@ import (
 const packFormat = 1
 
 // MaxPacked is the most bytes that a pack may unfold to.
-const MaxPacked = 8 << 20
+const MaxPacked = 4 << 20
 
 // packLevel is the fastest of DEFLATE's levels: the others gain a tenth of the bytes for twice the time or more.
 const packLevel = flate.BestSpeed
