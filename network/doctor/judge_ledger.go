@@ -114,7 +114,7 @@ func (j *judge) hung(all []*Program, beat bool, top [2]uint64) {
 			Code: OrdererHung, Subject: p.Name, Evidence: evidence,
 			What: Text{fmt.Sprintf("排序节点 %s 卡住了：自称正常，但高度不动", p.Name),
 				fmt.Sprintf("the orderer %s hangs: it says that it is well, but stands still", p.Name)},
-			Cure: Cure{Text{"重启它；Fabric 2.5.0–2.5.2 有此缺陷，请升级到 2.5.3 以上", "restart it; Fabric 2.5.0 to 2.5.2 have this fault: run 2.5.3 or newer"}, j.command("restart", p.Name)},
+			Cure: Cure{Text{"重启它，必要时多次；这是 Fabric 2.5.0–2.5.2 的缺陷，彻底解决用 2.5.3 以上（up --fabric-bin）", "restart it, again if need be; Fabric 2.5.0 to 2.5.2 have this fault, for good only 2.5.3 or newer helps (up --fabric-bin)"}, j.command("restart", p.Name)},
 		}
 		j.found(f)
 	}

@@ -47,17 +47,39 @@ func See(ctx context.Context, n *fabric.Network, o Options) *Facts {
 	l := &looker{net: n, o: o, facts: &Facts{
 		Dir: spec.Dir, Contract: fabric.Contract, Fabric: n.FabricVersion(), BFT: spec.Consensus == fabric.BFT,
 		Idle: spec.Idle, Now: o.Now(), Tick: spec.Tick,
-		// Long enough for some heartbeats, and short enough to come to an end within ten seconds.
-		Between: max(o.Between, min(6*spec.Tick, 6*time.Second)),
+		Between: max(o.Between, min(6*spec.Tick, longest)), // some heartbeats
 	}}
 	began := time.Now()
 	l.first(ctx)
-	select {
-	case <-time.After(time.Until(began.Add(l.facts.Between))):
-		l.second(ctx)
-	case <-ctx.Done():
+	wait := func(long time.Duration) bool {
+		select {
+		case <-time.After(time.Until(began.Add(long))):
+			l.facts.Between = long
+			l.second(ctx)
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	// A member of Raft that hears from no leader stands for election within twenty ticks: one that is silent is looked at
+	// once more after that.
+	if longer := min(22*spec.Tick, longest); wait(l.facts.Between) && silent(l.facts) && longer > l.facts.Between {
+		wait(longer)
 	}
 	return l.facts
+}
+
+// longest is how late the last look may be for the whole to end within ten seconds.
+const longest = 6 * time.Second
+
+// silent tells whether an orderer of Raft stood still between the looks.
+func silent(f *Facts) bool {
+	for _, p := range f.Programs {
+		if a, b := p.Looks[0], p.Looks[1]; p.Kind == fabric.KindOrderer && a.Known && b.Known && a.Beats >= 0 && a.Beats == b.Beats {
+			return true
+		}
+	}
+	return false
 }
 
 // looker fills facts. Each goroutine of a look writes to a Program, or a field of facts, of its own.
