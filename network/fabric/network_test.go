@@ -222,7 +222,8 @@ func (r *rig) again(t *testing.T) {
 // caller is a plain Gateway client at an organisation's peer, with the organisation's node's identity.
 func (r *rig) caller(t *testing.T, org int) *client.Contract {
 	t.Helper()
-	id, err := r.n.orgs[org].Node().Signer()
+	node := r.n.orgs[org].Node() // r.n is another after an upgrade, which calls outlast
+	id, err := node.Signer()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +231,7 @@ func (r *rig) caller(t *testing.T, org int) *client.Contract {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := client.Connect(gatewayID{id.MspID(), id.Credentials()}, client.WithSign(func(digest []byte) ([]byte, error) { return signDigest(r.n.orgs[org].Node(), digest) }),
+	g, err := client.Connect(gatewayID{id.MspID(), id.Credentials()}, client.WithSign(func(digest []byte) ([]byte, error) { return signDigest(node, digest) }),
 		client.WithClientConnection(conn))
 	if err != nil {
 		t.Fatal(err)
