@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -160,15 +161,9 @@ func (s *side) broadcaster() func(*client.Transaction, string) error {
 		}
 		to = []*fabric.Orderer{leader}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.t.Cleanup(cancel)
-	var streams []orderer.AtomicBroadcast_BroadcastClient
+	var clients []orderer.AtomicBroadcastClient
 	for _, o := range to {
-		stream, err := orderer.NewAtomicBroadcastClient(dialTLS(s.t, o.Address, o.TLSRoots(), o.ServerName())).Broadcast(ctx)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		streams = append(streams, stream)
+		clients = append(clients, orderer.NewAtomicBroadcastClient(dialTLS(s.t, o.Address, o.TLSRoots(), o.ServerName())))
 	}
 	return func(tx *client.Transaction, by string) error {
 		raw, err := tx.Bytes()
@@ -183,22 +178,38 @@ func (s *side) broadcaster() func(*client.Transaction, string) error {
 		if e.Signature, err = s.signers[by](tx.Digest()); err != nil {
 			return err
 		}
-		for _, stream := range streams {
-			if err := stream.Send(e); err != nil {
-				return err
-			}
+		errs := make([]error, len(clients))
+		var wg sync.WaitGroup
+		for i, c := range clients {
+			wg.Go(func() { errs[i] = broadcast(c, e) })
 		}
-		for _, stream := range streams {
-			r, err := stream.Recv()
-			if err != nil {
-				return err
-			}
-			if r.GetStatus() != common.Status_SUCCESS {
-				return fmt.Errorf("the orderer answered %v %s", r.GetStatus(), r.GetInfo())
-			}
+		wg.Wait()
+		if slices.Contains(errs, nil) {
+			return nil // one that comes late has had it from the others
 		}
-		return nil
+		return errors.Join(errs...)
 	}
+}
+
+// broadcast gives an orderer an envelope. An orderer ends the stream on which it turned something away.
+func broadcast(c orderer.AtomicBroadcastClient, e *common.Envelope) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	stream, err := c.Broadcast(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(e); err != nil {
+		return err
+	}
+	r, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	if r.GetStatus() != common.Status_SUCCESS {
+		return fmt.Errorf("the orderer answered %v %s", r.GetStatus(), r.GetInfo())
+	}
+	return nil
 }
 
 // listen notes the contract's transactions of all blocks.
