@@ -215,6 +215,16 @@ func peerFrozen(t *testing.T, c *consortium) {
 	l.settle()
 }
 
+// fabricHeight is that of the peer that is furthest.
+func (c *consortium) fabricHeight() (most uint64) {
+	for _, p := range c.fabric.Peers() {
+		if h, err := p.Height(background(c.t)); err == nil {
+			most = max(most, h)
+		}
+	}
+	return most
+}
+
 // orderersDown: nothing can be ordered. Writes are accepted and wait, reads go on and say how old they are, readiness
 // names the cause to operators, and everything drains when there are orderers again.
 func orderersDown(t *testing.T, c *consortium) {
@@ -227,11 +237,15 @@ func orderersDown(t *testing.T, c *consortium) {
 	since := time.Now()
 	// What was ordered before may still come; then nothing does.
 	var height uint64
-	eventually(t, 30*time.Second, "the blocks end", func() bool {
-		before := height
-		height = n.at().Height
-		time.Sleep(500 * time.Millisecond)
-		return before == height
+	eventually(t, 30*time.Second, "the blocks end at all peers alike", func() bool {
+		for _, p := range c.fabric.Peers() {
+			h, err := p.Height(background(t))
+			if err != nil || h != c.fabricHeight() {
+				return false
+			}
+			height = h
+		}
+		return n.at().Height == height
 	})
 	for i := range 20 {
 		number := fmt.Sprintf("%s-down-%d", b.name, i)
@@ -278,7 +292,7 @@ func orderersDown(t *testing.T, c *consortium) {
 		t.Errorf("public readiness: %d %q %v", a.status, a.body, err)
 	}
 	at := n.at()
-	if at.Height != height || at.AgeMS < 0 {
+	if height = c.fabricHeight(); at.Height != height || at.AgeMS < 0 {
 		t.Errorf("reads are as of %+v; the blocks ended at %d", at, height)
 	}
 	events := n.logFrom(c.began)
