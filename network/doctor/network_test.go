@@ -480,7 +480,11 @@ func (r *rig) hang(t *testing.T) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("restart %d: %+v", i+1, report)
+				if !slices.Equal(report.Codes(), []Code{NoLeader}) {
+					t.Fatalf("restart %d: %+v", i+1, report)
+				}
+				r.unhang(t, i+1, report.Findings[0]) // one had hung before, unseen, and with this one the majority is gone
+				return
 			}
 		}
 	}
