@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/network/bench/report"
 	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
 
@@ -110,11 +111,11 @@ func TestDrafts(t *testing.T) {
 
 func TestCommitted(t *testing.T) {
 	const good = `[{"operation":"00","status":"committed","kind":"licence","record":"bj-scjg.1","version":1},{"status":"committed","record":"bj-scjg.2"}]`
-	if ids, err := committed([]byte(good), 2); err != nil || !slices.Equal(ids, []model.RecordID{"bj-scjg.1", "bj-scjg.2"}) {
+	if ids, err := report.Committed([]byte(good), 2); err != nil || !slices.Equal(ids, []model.RecordID{"bj-scjg.1", "bj-scjg.2"}) {
 		t.Errorf("%v %v", ids, err)
 	}
 	for _, bad := range []string{``, `[]`, strings.Replace(good, "committed", "pending", 1), `{"status":"committed"}`, `{"status":"committed","record":"x`} {
-		if ids, err := committed([]byte(bad), 2); err == nil {
+		if ids, err := report.Committed([]byte(bad), 2); err == nil {
 			t.Errorf("%s gives %v", bad, ids)
 		}
 	}
@@ -127,7 +128,7 @@ func FuzzCommitted(f *testing.F) {
 		if want < 0 || want > array {
 			return
 		}
-		if ids, err := committed(out, want); err == nil && len(ids) != want {
+		if ids, err := report.Committed(out, want); err == nil && len(ids) != want {
 			t.Errorf("%d records of %d", len(ids), want)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/network/bench/report"
 	"github.com/zhenglian/zhenglian/network/fabric"
 )
 
@@ -48,35 +49,10 @@ func (n *node) post(ctx context.Context, path string, body []byte, read func([]b
 // write sends drafts and returns the records once all are committed.
 func (n *node) write(ctx context.Context, body []byte, want int) (ids []model.RecordID, err error) {
 	err = n.post(ctx, "/v1/operations", body, func(out []byte) (err error) {
-		ids, err = committed(out, want)
+		ids, err = report.Committed(out, want)
 		return err
 	})
 	return ids, err
-}
-
-// committed reads the outcomes of one request: every one committed, and its record. It looks for the two members
-// only, so that the load generator takes little of the machine; what it accepts here is read back afterwards.
-func committed(out []byte, want int) ([]model.RecordID, error) {
-	const status, record = `"status":"committed"`, `"record":"`
-	ids := make([]model.RecordID, 0, want)
-	rest := out
-	for len(ids) < want {
-		at := bytes.Index(rest, []byte(status))
-		if at < 0 {
-			return nil, fmt.Errorf("%d of %d operations are committed: %.300s", len(ids), want, out)
-		}
-		rest = rest[at+len(status):]
-		if at = bytes.Index(rest, []byte(record)); at < 0 {
-			return nil, fmt.Errorf("an outcome names no record: %.300s", out)
-		}
-		rest = rest[at+len(record):]
-		end := bytes.IndexByte(rest, '"')
-		if end < 0 {
-			return nil, fmt.Errorf("an outcome's record has no end: %.300s", out)
-		}
-		ids = append(ids, model.RecordID(rest[:end]))
-	}
-	return ids, nil
 }
 
 // question is a licence to verify, as the node and as the plain client are asked about it.

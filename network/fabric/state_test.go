@@ -86,14 +86,14 @@ func TestPurgeOfWhatCannotBeRead(t *testing.T) {
 }
 
 func TestPorts(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	base := l.Addr().(*net.TCPAddr).Port
-	if base > 65000 {
-		t.Skip("the kernel gave a port near the end")
+	base := 0
+	for base == 0 || base > 65000 { // with room above it
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		base = l.Addr().(*net.TCPAddr).Port
 	}
 	p, err := choosePort("127.0.0.1", base, map[int]bool{base + 1: true})
 	if err != nil || p < base+2 {

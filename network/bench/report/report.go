@@ -1,5 +1,5 @@
 // Package report writes what benchmarks measured: one JSON file of entries, in which a later run replaces the entries
-// that it measured again. docs/benchmarks.md has the names.
+// that it measured again (docs/benchmarks.md has the names), and reads the outcomes that count.
 package report
 
 import (

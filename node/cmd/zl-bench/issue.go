@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -100,7 +99,7 @@ func issue(ctx context.Context, env *environment, total, array, callers int) (fl
 					err = fmt.Errorf("status %d: %.300s", status, out)
 				}
 				if err == nil {
-					ids[i], err = committed(out, array)
+					ids[i], err = report.Committed(out, array)
 				}
 				if err != nil {
 					failed <- err
@@ -127,32 +126,6 @@ func tail(s string) string {
 		return s[len(s)-2000:]
 	}
 	return s
-}
-
-// committed reads the outcomes of one request: every one committed, and its record. It looks for the two
-// members only, so that the load generator takes little of the machine; what it accepts here is read back
-// in full afterwards.
-func committed(out []byte, want int) ([]model.RecordID, error) {
-	const status, record = `"status":"committed"`, `"record":"`
-	ids := make([]model.RecordID, 0, want)
-	rest := out
-	for len(ids) < want {
-		at := bytes.Index(rest, []byte(status))
-		if at < 0 {
-			return nil, fmt.Errorf("%d of %d operations are committed: %.300s", len(ids), want, out)
-		}
-		rest = rest[at+len(status):]
-		if at = bytes.Index(rest, []byte(record)); at < 0 {
-			return nil, fmt.Errorf("an outcome names no record: %.300s", out)
-		}
-		rest = rest[at+len(record):]
-		end := bytes.IndexByte(rest, '"')
-		if end < 0 {
-			return nil, fmt.Errorf("answer %.200s", out)
-		}
-		ids = append(ids, model.RecordID(rest[:end]))
-	}
-	return ids, nil
 }
 
 // readBack asks for a verdict on every record: all distinct, all valid.

@@ -61,7 +61,7 @@ func verifyHTTP(ctx context.Context, env *environment) (report.Measurement, erro
 		if err != nil || status != 200 {
 			return m, fmt.Errorf("status %d: %.300s %w", status, out, err)
 		}
-		ids, err := committed(out, 100)
+		ids, err := report.Committed(out, 100)
 		if err != nil {
 			return m, err
 		}
