@@ -526,17 +526,19 @@ var plainByte = func() (p [256]bool) {
 
 func (c *checker) text() ([]byte, bool) {
 	in, start := c.in, c.at+1
-	ascii := true
+	plain := true
 	for i := start; i < len(in); i++ {
 		b := in[i]
 		switch {
 		case plainByte[b]:
+		case b > 0xe3 && b < 0xea && i+2 < len(in) && in[i+1]&0xc0 == 0x80 && in[i+2]&0xc0 == 0x80: // U+4000–9FFF
+			i += 2
 		case b >= utf8.RuneSelf:
-			ascii = false
+			plain = false
 		case b == '"':
 			s := in[start:i]
 			c.at = i + 1
-			return s, ascii || utf8.Valid(s) && !hasControl(s)
+			return s, plain || utf8.Valid(s) && !hasControl(s)
 		case b == '\\' && i+1 < len(in) && (in[i+1] == '"' || in[i+1] == '\\'):
 			i++
 		default:

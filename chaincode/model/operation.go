@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -287,7 +288,11 @@ func (c *checker) skip() bool {
 	for i := c.at; i < len(in); i++ {
 		switch in[i] {
 		case '"':
-			for i++; i < len(in) && in[i] != '"'; i++ {
+			i++
+			if end := bytes.IndexByte(in[i:], '"'); end >= 0 && bytes.IndexByte(in[i:i+end], '\\') < 0 {
+				i += end
+			}
+			for ; i < len(in) && in[i] != '"'; i++ { // past escapes
 				if in[i] == '\\' {
 					i++
 				}

@@ -99,6 +99,11 @@ func undecided(op *Operation) (any, error) {
 	if _, _, serial := op.Record.Serial(); serial == naturalID(op.Kind) {
 		return nil, E(CodeBadID, "record")
 	}
+	if op.Type == LicenceIssue {
+		if b := new(IssueBody); b.scan(op.Body) {
+			return b, nil
+		}
+	}
 	body := r.Body()
 	return body, decodeLedger(op.Body, body)
 }
