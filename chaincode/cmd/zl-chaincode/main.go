@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/zhenglian/zhenglian/chaincode/contract"
@@ -30,6 +31,8 @@ import (
 )
 
 func main() {
+	debug.SetGCPercent(300) // as a node does: much is allocated and little kept
+	debug.SetMemoryLimit(512 << 20)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stderr)
 	stop()
