@@ -119,7 +119,7 @@ func TestRaftChannel(t *testing.T) {
 	c := n.renderChannel(t, fabricVersion{2, 5, 0})
 	expect(t, c, map[string]any{
 		"Orderer.OrdererType": "etcdraft", "Orderer.BatchTimeout": "200ms", "Orderer.BatchSize.MaxMessageCount": 500,
-		"Orderer.BatchSize.PreferredMaxBytes": 512 << 10, "Orderer.BatchSize.AbsoluteMaxBytes": 32 << 20, "Orderer.EtcdRaft.Options.TickInterval": "250ms",
+		"Orderer.BatchSize.PreferredMaxBytes": 2 << 20, "Orderer.BatchSize.AbsoluteMaxBytes": 32 << 20, "Orderer.EtcdRaft.Options.TickInterval": "250ms",
 		"Orderer.Policies.BlockValidation.Rule": "OR('BeijingMSP.orderer', 'TianjinMSP.orderer', 'HebeiMSP.orderer')",
 		"Application.Organizations.3.ID":        "CustomsMSP", "Application.Organizations.3.AnchorPeers.0.Port": n.Peer("customs").port,
 		"Application.Policies.LifecycleEndorsement.Rule": "MAJORITY Endorsement", "Application.Capabilities.V2_5": true, "Capabilities.V2_0": true,

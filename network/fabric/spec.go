@@ -68,7 +68,7 @@ type Spec struct {
 type Batch struct {
 	Timeout   time.Duration `json:"timeout"`   // default 200 ms
 	Messages  int           `json:"messages"`  // default 500
-	Preferred int           `json:"preferred"` // bytes, default 512 KiB
+	Preferred int           `json:"preferred"` // bytes, default 2 MiB
 	Absolute  int           `json:"absolute"`  // bytes, default 32 MiB: the largest transaction
 }
 
@@ -105,7 +105,7 @@ func (s Spec) filled() (Spec, error) {
 	set(&s.Tick, 250*time.Millisecond)
 	set(&s.Batch.Timeout, 200*time.Millisecond)
 	set(&s.Batch.Messages, 500)
-	set(&s.Batch.Preferred, 512<<10)
+	set(&s.Batch.Preferred, 2<<20)
 	set(&s.Batch.Absolute, 32<<20)
 	set(&s.Snapshot, 16<<20)
 	set(&s.Bind, "127.0.0.1")

@@ -16,7 +16,7 @@ func TestSpecDefaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s.Policy != policy || s.Consensus != Raft || s.Version != "1" || s.Tick != 250*time.Millisecond ||
-			s.Batch != (Batch{200 * time.Millisecond, 500, 512 << 10, 32 << 20}) || s.Bind != "127.0.0.1" || !filepath.IsAbs(s.Dir) {
+			s.Batch != (Batch{200 * time.Millisecond, 500, 2 << 20, 32 << 20}) || s.Bind != "127.0.0.1" || !filepath.IsAbs(s.Dir) {
 			t.Errorf("%d organisations: %+v", orgs, s)
 		}
 	}

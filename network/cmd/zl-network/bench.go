@@ -49,6 +49,6 @@ func benchCommand() *cobra.Command {
 	f.IntVar(&u.spec.Policy, "policy", 0, "organisations that must endorse (default: more than half)")
 	f.DurationVar(&u.spec.Batch.Timeout, "batch-timeout", 0, "how long an orderer gathers a block (default 200ms)")
 	f.IntVar(&u.spec.Batch.Messages, "batch-messages", 0, "transactions of a block (default 500)")
-	f.IntVar(&u.spec.Batch.Preferred, "batch-bytes", 0, "bytes at which an orderer ends a block (default 524288)")
+	f.IntVar(&u.spec.Batch.Preferred, "batch-bytes", 0, "bytes at which an orderer ends a block (default 2097152)")
 	return c
 }

@@ -71,7 +71,7 @@ type Records interface {
 
 // Config bounds and times a Submitter. Zero fields take the default in the comment.
 type Config struct {
-	Operations int           // in one transaction: 500
+	Operations int           // in one transaction: 1,000, the most there can be
 	Bytes      int           // of operations in one transaction: 1 MiB
 	InFlight   int           // transactions at a time: 4
 	Gather     time.Duration // while transactions are in flight, operations wait for company this long: 25 ms
@@ -89,7 +89,7 @@ func (c *Config) defaults() {
 	for _, n := range []struct {
 		v *int
 		d int
-	}{{&c.Operations, 500}, {&c.Bytes, 1 << 20}, {&c.InFlight, 4}} {
+	}{{&c.Operations, model.MaxOperations}, {&c.Bytes, 1 << 20}, {&c.InFlight, 4}} {
 		if *n.v <= 0 {
 			*n.v = n.d
 		}
