@@ -67,7 +67,8 @@ type Intake struct {
 	once    sync.Once
 	pending *pending
 	// Completing and signing drafts is computation alone, a tenth of a millisecond and more each. If all requests
-	// that come did it at once, whatever else the node is asked would wait for a time slice of every one of them.
+	// that come did it at once, whatever else the node is asked would wait for a time slice of every one of them: one
+	// processor is left to following and to verdicts.
 	working chan struct{}  // holds a token for each request that computes
 	busy    [64]sync.Mutex // requests of one idempotency key are taken one after another
 }
@@ -128,10 +129,10 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 
 func (in *Intake) begin() {
 	in.pending = newPending()
-	in.working = make(chan struct{}, runtime.GOMAXPROCS(0))
+	in.working = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
 }
 
-// complete makes the operations, at most as many requests at a time as there are processors.
+// complete makes the operations, of so many requests at a time that a processor is left for the rest.
 func (w *work) complete(ctx context.Context, key string, drafts []model.Draft, ids []model.OpID) (index int, err error) {
 	select {
 	case w.in.working <- struct{}{}:
