@@ -26,7 +26,7 @@ type Config struct {
 	// Profile is a folder for CPU profiles of the nodes, "" for none.
 	Profile string
 	Records int       // that the node is asked to issue in a run; 0: 100,000, of a smoke run 10,000
-	Callers int       // of the node's write load, each with an array of 100 on its way; 0: 64
+	Callers int       // of the node's write load, each with an array of 100 on its way; 0: 256
 	Log     io.Writer // what goes on
 	Step    func(fabric.Step)
 }
@@ -64,7 +64,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		}
 	}
 	if cfg.Callers == 0 {
-		cfg.Callers = 64
+		cfg.Callers = plainCallers
 	}
 	if cfg.Records == 0 {
 		cfg.Records = 100_000

@@ -15,7 +15,7 @@ import (
 	"github.com/zhenglian/zhenglian/network/bench/report"
 )
 
-// plainCallers are the plain client's: each has one transaction on its way.
+// plainCallers are the plain client's, each with one transaction on its way; as many call the node.
 const plainCallers = 256
 
 // side is one write run of one side.

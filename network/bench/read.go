@@ -154,7 +154,7 @@ func mixed(ctx context.Context, w *world) (report.Measurement, error) {
 		questions := slices.Clone(w.asked[:min(read, len(w.asked))]) // the write load adds to the others
 		s, err := w.issueBeside(ctx, allNodes, w.cfg.Records, func(ctx context.Context) (err error) {
 			took, err = paced(ctx, callers, every, func(ctx context.Context) error {
-				return w.node.verify(ctx, questions[rand.IntN(len(questions))].body, false)
+				return w.node.verify(ctx, questions[rand.IntN(len(questions))].body, rand.IntN(16) == 0)
 			})
 			return err
 		})
