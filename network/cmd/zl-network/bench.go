@@ -41,7 +41,7 @@ func benchCommand() *cobra.Command {
 	f.StringVar(&cfg.Out, "out", "out/bench-fabric.json", "report")
 	f.StringVar(&cfg.Profile, "profile", "", "folder for CPU profiles of the nodes")
 	f.IntVar(&cfg.Records, "records", 0, "licences that the node issues in a run (default 100000, of a smoke run 10000)")
-	f.IntVar(&cfg.Callers, "callers", 0, "callers of the node's write load, each with an array of 100 (default 64)")
+	f.IntVar(&cfg.Callers, "callers", 0, "callers of the node's write load, each with an array of 100 (default 256)")
 	f.BoolVar(&cfg.Keep, "keep", false, "leave the network up")
 	f.StringVar(&u.spec.Dir, "dir", "", "the network's folder (default: a temporary one)")
 	f.StringVar(&u.fabricBin, "fabric-bin", "", "folder of Fabric's own binaries instead of those that build made")
