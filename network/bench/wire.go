@@ -26,12 +26,16 @@ type wire struct {
 
 type wireConn struct {
 	net.Conn
-	in  *bufio.Reader
-	out []byte
+	in   *bufio.Reader
+	out  []byte
+	kept time.Time // when it was last given back
 }
 
 // patience is how long one request may take.
 const patience = time.Minute
+
+// keep is how long a connection may lie idle: a node closes its own end after two minutes.
+const keep = time.Minute
 
 func newWire(url, key string) (*wire, error) {
 	address, ok := strings.CutPrefix(url, "http://")
@@ -42,14 +46,9 @@ func newWire(url, key string) (*wire, error) {
 }
 
 func (w *wire) take() (*wireConn, error) {
-	w.mu.Lock()
-	if n := len(w.idle); n > 0 {
-		c := w.idle[n-1]
-		w.idle = w.idle[:n-1]
-		w.mu.Unlock()
+	if c := w.spare(); c != nil {
 		return c, nil
 	}
-	w.mu.Unlock()
 	c, err := net.Dial("tcp", w.address)
 	if err != nil {
 		return nil, err
@@ -57,9 +56,28 @@ func (w *wire) take() (*wireConn, error) {
 	return &wireConn{Conn: c, in: bufio.NewReaderSize(c, 16<<10)}, nil
 }
 
+// spare is the connection that was given back last, nil where that is too long ago.
+func (w *wire) spare() *wireConn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := len(w.idle)
+	if n == 0 {
+		return nil
+	}
+	c := w.idle[n-1]
+	w.idle = w.idle[:n-1]
+	if time.Since(c.kept) > keep {
+		_ = c.Close()
+		w.close() // the others lie there longer
+		return nil
+	}
+	return c
+}
+
 func (w *wire) give(c *wireConn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	c.kept = time.Now()
 	w.idle = append(w.idle, c)
 }
 
@@ -67,6 +85,11 @@ func (w *wire) give(c *wireConn) {
 func (w *wire) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.close()
+}
+
+// close closes the idle connections; mu is held.
+func (w *wire) close() {
 	for _, c := range w.idle {
 		_ = c.Close()
 	}

@@ -51,6 +51,11 @@ func TestWire(t *testing.T) {
 	if len(w.idle) != 1 {
 		t.Errorf("%d connections are kept, want the last", len(w.idle))
 	}
+	s.CloseClientConnections() // as a node does with those that lay idle for long
+	w.idle[0].kept = w.idle[0].kept.Add(-2 * keep)
+	if status, err := w.post(t.Context(), "/", long, new(bytes.Buffer)); err != nil || status != http.StatusOK {
+		t.Errorf("after a rest: %d %v", status, err)
+	}
 	if _, err := newWire("https://127.0.0.1", "k"); err == nil {
 		t.Error("TLS is not spoken")
 	}
