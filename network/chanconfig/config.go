@@ -14,8 +14,6 @@ import (
 	"github.com/hyperledger/fabric-config/configtx"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
-	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
-	"github.com/hyperledger/fabric-protos-go-apiv2/orderer/etcdraft"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 )
@@ -141,8 +139,8 @@ func (c *Config) RemoveOrg(name string) error {
 	if group.GetGroups()[name] == nil {
 		return fmt.Errorf("%s is no member; members are %s", name, strings.Join(c.Orgs(), ", "))
 	}
-	if c.group("Orderer").GetGroups()[name] != nil {
-		return fmt.Errorf("%s runs an orderer of the channel: take its orderer out first", name)
+	if org := c.group("Orderer").GetGroups()[name]; org != nil {
+		return fmt.Errorf("%s orders the channel (%s): take its orderers out first, with remove-orderer", name, strings.Join(endpoints(org), ", "))
 	}
 	if len(group.GetGroups()) == 1 {
 		return errors.New("the last member cannot leave")
@@ -186,49 +184,22 @@ func sameMSP(raw []byte, m *msp.MSPConfig) bool {
 // SetOrdererCert exchanges the TLS certificate by which the other orderers know the one at an address. One orderer at
 // a time: the others must go on agreeing.
 func (c *Config) SetOrdererCert(at string, cert []byte) error {
-	host, port, err := address(at)
-	if err != nil {
+	if _, _, err := address(at); err != nil {
 		return err
 	}
 	if err := onlyCerts(cert); err != nil {
 		return err
 	}
-	group := c.group("Orderer")
-	v := group.GetValues()["ConsensusType"]
-	var kind orderer.ConsensusType
-	if err := proto.Unmarshal(v.GetValue(), &kind); err != nil {
+	s, err := c.ordering()
+	if err != nil {
 		return err
 	}
-	if kind.GetType() == "BFT" {
-		v = group.GetValues()["Orderers"]
-		var all common.Orderers
-		if err := proto.Unmarshal(v.GetValue(), &all); err != nil {
-			return err
-		}
-		for _, o := range all.GetConsenterMapping() {
-			if o.GetHost() == host && o.GetPort() == port {
-				o.ClientTlsCert, o.ServerTlsCert = cert, cert
-				return set(v, &all)
-			}
-		}
-		return fmt.Errorf("the channel has no orderer at %s", at)
+	o := s.at(at)
+	if o == nil {
+		return s.nobody(at)
 	}
-	var raft etcdraft.ConfigMetadata
-	if err := proto.Unmarshal(kind.GetMetadata(), &raft); err != nil {
-		return err
-	}
-	for _, o := range raft.GetConsenters() {
-		if o.GetHost() == host && o.GetPort() == port {
-			o.ClientTlsCert, o.ServerTlsCert = cert, cert
-			raw, err := proto.Marshal(&raft)
-			if err != nil {
-				return err
-			}
-			kind.Metadata = raw
-			return set(v, &kind)
-		}
-	}
-	return fmt.Errorf("the channel has no orderer at %s", at)
+	o.ClientTlsCert, o.ServerTlsCert = cert, cert
+	return s.save()
 }
 
 // capable are the groups that have capabilities, and which this program knows.
@@ -288,16 +259,24 @@ func nameOf(m *msp.MSPConfig) (string, error) {
 
 // anyOf is a policy that one signature of the roles meets.
 func anyOf(name string, roles ...msp.MSPRole_MSPRoleType) *common.ConfigPolicy {
-	e := &common.SignaturePolicyEnvelope{}
-	n := &common.SignaturePolicy_NOutOf{N: 1}
-	for i, role := range roles {
+	var all []*msp.MSPPrincipal
+	for _, role := range roles {
 		raw, _ := proto.Marshal(&msp.MSPRole{MspIdentifier: name, Role: role}) // of two plain fields: it cannot fail
-		e.Identities = append(e.Identities, &msp.MSPPrincipal{PrincipalClassification: msp.MSPPrincipal_ROLE, Principal: raw})
-		n.Rules = append(n.Rules, &common.SignaturePolicy{Type: &common.SignaturePolicy_SignedBy{SignedBy: int32(i)}})
+		all = append(all, &msp.MSPPrincipal{PrincipalClassification: msp.MSPPrincipal_ROLE, Principal: raw})
 	}
-	e.Rule = &common.SignaturePolicy{Type: &common.SignaturePolicy_NOutOf_{NOutOf: n}}
-	raw, _ := proto.Marshal(e)
-	return &common.ConfigPolicy{ModPolicy: "Admins", Policy: &common.Policy{Type: int32(common.Policy_SIGNATURE), Value: raw}}
+	return &common.ConfigPolicy{ModPolicy: "Admins", Policy: outOf(1, all)}
+}
+
+// outOf is a policy that the signatures of n of the principals meet.
+func outOf(n int, all []*msp.MSPPrincipal) *common.Policy {
+	rule := &common.SignaturePolicy_NOutOf{N: int32(n)}
+	for i := range all {
+		rule.Rules = append(rule.Rules, &common.SignaturePolicy{Type: &common.SignaturePolicy_SignedBy{SignedBy: int32(i)}})
+	}
+	raw, _ := proto.Marshal(&common.SignaturePolicyEnvelope{ // of values made here: it cannot fail
+		Rule: &common.SignaturePolicy{Type: &common.SignaturePolicy_NOutOf_{NOutOf: rule}}, Identities: all,
+	})
+	return &common.Policy{Type: int32(common.Policy_SIGNATURE), Value: raw}
 }
 
 func value(m proto.Message) *common.ConfigValue {

@@ -18,12 +18,13 @@ import (
 
 	"github.com/hyperledger/fabric-admin-sdk/pkg/identity"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer/etcdraft"
 	"google.golang.org/protobuf/proto"
 )
 
-func issue(t *testing.T, name string) ([]byte, *x509.Certificate, *ecdsa.PrivateKey) {
+func issue(t testing.TB, name string) ([]byte, *x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -42,7 +43,7 @@ func issue(t *testing.T, name string) ([]byte, *x509.Certificate, *ecdsa.Private
 }
 
 // folder lays out a membership definition.
-func folder(t *testing.T, change map[string]string) string {
+func folder(t testing.TB, change map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	ca, _, _ := issue(t, "ca")
@@ -82,7 +83,7 @@ func bytesOf(m proto.Message) []byte {
 }
 
 // block is a configuration block of two members, of which AMSP runs the orderer.
-func block(t *testing.T, bft bool) []byte {
+func block(t testing.TB, bft bool) []byte {
 	t.Helper()
 	orgs := func(names ...string) map[string]*common.ConfigGroup {
 		out := map[string]*common.ConfigGroup{}
@@ -100,18 +101,23 @@ func block(t *testing.T, bft bool) []byte {
 		{Host: "127.0.0.1", Port: 7050, ClientTlsCert: cert, ServerTlsCert: cert},
 	}})}
 	values := map[string]*common.ConfigValue{"Capabilities": value(&common.Capabilities{Capabilities: map[string]*common.Capability{"V2_0": {}}})}
+	policies := map[string]*common.ConfigPolicy{blockValidation: anyOf("AMSP", msp.MSPRole_ORDERER)}
 	if bft {
 		kind = &orderer.ConsensusType{Type: "BFT"}
-		values["Orderers"] = value(&common.Orderers{ConsenterMapping: []*common.Consenter{{Id: 1, Host: "127.0.0.1", Port: 7050, MspId: "AMSP", ServerTlsCert: cert, ClientTlsCert: cert}}})
+		all := []*common.Consenter{{Id: 1, Host: "127.0.0.1", Port: 7050, MspId: "AMSP", ServerTlsCert: cert, ClientTlsCert: cert}}
+		values["Orderers"] = value(&common.Orderers{ConsenterMapping: all})
+		policies[blockValidation].Policy = signedByQuorum(all)
 	}
 	values["ConsensusType"] = value(kind)
+	ordering := orgs("AMSP")
+	ordering["AMSP"].Values["Endpoints"] = value(&common.OrdererAddresses{Addresses: []string{"127.0.0.1:7050"}})
 	capabilities := func(name string) map[string]*common.ConfigValue {
 		return map[string]*common.ConfigValue{"Capabilities": value(&common.Capabilities{Capabilities: map[string]*common.Capability{name: {}}})}
 	}
 	config := &common.ConfigEnvelope{Config: &common.Config{Sequence: 3, ChannelGroup: &common.ConfigGroup{
 		ModPolicy: "Admins", Values: capabilities("V2_0"), Groups: map[string]*common.ConfigGroup{
 			"Application": {ModPolicy: "Admins", Groups: orgs("AMSP", "BMSP"), Values: capabilities("V2_0")},
-			"Orderer":     {ModPolicy: "Admins", Groups: orgs("AMSP"), Values: values},
+			"Orderer":     {ModPolicy: "Admins", Groups: ordering, Values: values, Policies: policies},
 		},
 	}}}
 	return bytesOf(&common.Block{Data: &common.BlockData{Data: [][]byte{bytesOf(&common.Envelope{Payload: bytesOf(&common.Payload{
@@ -156,7 +162,7 @@ func TestAddAndRemove(t *testing.T) {
 		t.Errorf("%+v", group)
 	}
 	s, err := c.Summary()
-	if err != nil || len(s.Organisations) != 3 || len(s.Orderers) != 1 || s.Orderers[0].Address != "127.0.0.1:7050" || s.Organisations[0].TLS[0].Name != "tlsca" {
+	if err != nil || len(s.Organisations) != 3 || len(s.Orderers) != 1 || s.Orderers[0].Address != "127.0.0.1:7050" || s.Orderers[0].MSP != "AMSP" || s.Organisations[0].TLS[0].Name != "tlsca" {
 		t.Errorf("%+v %v", s, err)
 	}
 	c, u = update(t, false, func(c *Config) error { return c.RemoveOrg("BMSP") })
@@ -304,6 +310,13 @@ func FuzzParse(f *testing.F) {
 	})})
 	f.Add(update)
 	f.Add([]byte{})
+	for _, bft := range []bool{false, true} {
+		var b common.Block
+		if err := proto.Unmarshal(block(f, bft), &b); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.GetData().GetData()[0])
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if u, err := ParseUpdate(raw); err == nil {
 			again, err := u.Marshal()
@@ -319,7 +332,12 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, _ = c.Summary()
+		if s, err := c.Summary(); err == nil {
+			for _, o := range s.Orderers {
+				_ = c.RemoveOrderer(o.Address)
+				_ = c.AddOrderer(Orderer{MSP: o.MSP, Address: o.Address})
+			}
+		}
 		_ = c.RemoveOrg("AMSP")
 		_, _ = c.Update()
 	})

@@ -3,16 +3,12 @@ package chanconfig
 import (
 	"crypto/x509"
 	"encoding/pem"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
-	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
-	"github.com/hyperledger/fabric-protos-go-apiv2/orderer/etcdraft"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -41,6 +37,7 @@ type Authority struct {
 // OrdererPlace is an orderer as the others know it.
 type OrdererPlace struct {
 	Address string    `json:"address"`
+	MSP     string    `json:"msp"` // who runs it; "" where no organisation has the address among its endpoints
 	Until   time.Time `json:"certificate_until"`
 }
 
@@ -75,31 +72,18 @@ func (c *Config) Summary() (*Summary, error) {
 }
 
 func (c *Config) places(s *Summary) error {
-	add := func(host string, port uint32, raw []byte) {
-		p := OrdererPlace{Address: net.JoinHostPort(host, strconv.FormatUint(uint64(port), 10))}
-		if all := authorities([][]byte{raw}); len(all) > 0 {
-			p.Until = all[0].Until
+	all, err := c.ordering()
+	if err != nil {
+		return err
+	}
+	for _, o := range all.consenters {
+		p := OrdererPlace{Address: place(o), MSP: all.owner(o)}
+		if certs := authorities([][]byte{o.GetServerTlsCert()}); len(certs) > 0 {
+			p.Until = certs[0].Until
 		}
 		s.Orderers = append(s.Orderers, p)
 	}
-	var kind orderer.ConsensusType
-	if err := proto.Unmarshal(c.group("Orderer").GetValues()["ConsensusType"].GetValue(), &kind); err != nil {
-		return err
-	}
-	if kind.GetType() == "BFT" {
-		var all common.Orderers
-		err := proto.Unmarshal(c.group("Orderer").GetValues()["Orderers"].GetValue(), &all)
-		for _, o := range all.GetConsenterMapping() {
-			add(o.GetHost(), o.GetPort(), o.GetServerTlsCert())
-		}
-		return err
-	}
-	var raft etcdraft.ConfigMetadata
-	err := proto.Unmarshal(kind.GetMetadata(), &raft)
-	for _, o := range raft.GetConsenters() {
-		add(o.GetHost(), o.GetPort(), o.GetServerTlsCert())
-	}
-	return err
+	return nil
 }
 
 func authorities(all [][]byte) []Authority {

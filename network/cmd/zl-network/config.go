@@ -8,10 +8,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hyperledger/fabric-admin-sdk/pkg/channel"
+	"github.com/hyperledger/fabric-admin-sdk/pkg/identity"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -29,17 +32,21 @@ type configFlags struct {
 func configCommand() *cobra.Command {
 	f := &configFlags{}
 	c := &cobra.Command{
-		Use: "config", Short: "change the channel's configuration: organisations, authorities, orderers' certificates",
+		Use: "config", Short: "change the channel's configuration: organisations, orderers, authorities",
 		Long: "With --dir the change is made on a network of this machine: signed by all its administrators and ordered.\n" +
 			"With --block and --out it is made on a file of `peer channel fetch config` and written to another, which every\n" +
-			"organisation's administrator signs with `peer channel signconfigtx -f` and one submits with `peer channel update -f`.",
+			"organisation's administrator signs with `peer channel signconfigtx -f` and one submits with `peer channel update -f`.\n" +
+			"With --dir an orderer may be called by its name, orderer-1, instead of HOST:PORT.",
 	}
 	p := c.PersistentFlags()
 	p.StringVar(&f.dir, "dir", defaultDir, "the network's folder")
 	p.StringVar(&f.block, "block", "", "file with the channel's newest configuration block, instead of --dir")
 	p.StringVar(&f.out, "out", "", "write the unsigned update to this file instead of ordering it")
-	c.AddCommand(f.show(), f.addOrg(), f.setMSP(),
+	c.AddCommand(f.show(), f.addOrg(), f.setMSP(), f.addOrderer(),
 		f.simple("remove-org MSP", "take an organisation out", 1, func(c *chanconfig.Config, args []string) error { return c.RemoveOrg(args[0]) }),
+		f.simple("remove-orderer HOST:PORT", "take an orderer out, with all the others running", 1, func(c *chanconfig.Config, args []string) error {
+			return c.RemoveOrderer(args[0])
+		}),
 		f.simple("set-orderer-cert HOST:PORT FILE", "tell the other orderers of an orderer's new TLS certificate", 2, func(c *chanconfig.Config, args []string) error {
 			raw, err := os.ReadFile(args[1])
 			if err != nil {
@@ -83,30 +90,41 @@ func (f *configFlags) load(ctx context.Context) (*chanconfig.Config, *fabric.Net
 	return c, n, b.GetHeader().GetNumber(), err
 }
 
-// newest asks the peers for the configuration block until one answers.
+// newest asks all peers for the configuration block and takes the last: that of an organisation that left stands still.
 func newest(ctx context.Context, n *fabric.Network) (*common.Block, error) {
-	var last error
-	for _, p := range n.Peers() {
-		b, err := func() (*common.Block, error) {
-			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-			defer cancel()
-			id, err := p.Admin().Signer()
-			if err != nil {
-				return nil, err
-			}
-			conn, err := p.Dial()
-			if err != nil {
-				return nil, err
-			}
-			defer conn.Close()
-			return channel.GetConfigBlock(ctx, conn, id, fabric.Channel)
-		}()
-		if err == nil {
-			return b, nil
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	ask := func(p *fabric.Peer) (*common.Block, error) {
+		id, err := p.Admin().Signer()
+		if err != nil {
+			return nil, err
 		}
-		last = err
+		conn, err := p.Dial()
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close()
+		return channel.GetConfigBlock(ctx, conn, id, fabric.Channel)
 	}
-	return nil, fmt.Errorf("no peer shows the channel's configuration: `zl-network doctor` says why (%w)", last)
+	peers := n.Peers()
+	blocks, errs := make([]*common.Block, len(peers)), make([]error, len(peers))
+	var wg sync.WaitGroup
+	for i, p := range peers {
+		if errs[i] = errors.New(p.Name + " does not run"); p.Alive() {
+			wg.Go(func() { blocks[i], errs[i] = ask(p) })
+		}
+	}
+	wg.Wait()
+	var last *common.Block
+	for _, b := range blocks {
+		if b != nil && (last == nil || b.GetHeader().GetNumber() > last.GetHeader().GetNumber()) {
+			last = b
+		}
+	}
+	if last == nil {
+		return nil, fmt.Errorf("no peer shows the channel's configuration: `zl-network doctor` says why (%w)", errors.Join(errs...))
+	}
+	return last, nil
 }
 
 func (f *configFlags) show() *cobra.Command {
@@ -135,7 +153,7 @@ func (f *configFlags) simple(use, short string, args int, change func(*chanconfi
 	return &cobra.Command{
 		Use: use, Short: short, Args: cobra.ExactArgs(args),
 		RunE: func(c *cobra.Command, args []string) error {
-			return f.change(c, func(config *chanconfig.Config) error { return change(config, args) })
+			return f.change(c, args, change)
 		},
 	}
 }
@@ -150,7 +168,9 @@ func (f *configFlags) addOrg() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return f.change(c, func(config *chanconfig.Config) error { return config.AddOrg(chanconfig.Org{MSP: m, Anchors: anchors}) })
+			return f.change(c, args, func(config *chanconfig.Config, _ []string) error {
+				return config.AddOrg(chanconfig.Org{MSP: m, Anchors: anchors})
+			})
 		},
 	}
 	c.Flags().StringVar(&dir, "msp-dir", "", "folder of its membership definition: certificates only")
@@ -168,7 +188,7 @@ func (f *configFlags) setMSP() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return f.change(c, func(config *chanconfig.Config) error { return config.SetMSP(m) })
+			return f.change(c, args, func(config *chanconfig.Config, _ []string) error { return config.SetMSP(m) })
 		},
 	}
 	c.Flags().StringVar(&dir, "msp-dir", "", "folder of its membership definition: certificates only")
@@ -176,13 +196,59 @@ func (f *configFlags) setMSP() *cobra.Command {
 	return c
 }
 
+func (f *configFlags) addOrderer() *cobra.Command {
+	var cert, identity string
+	c := &cobra.Command{
+		Use: "add-orderer MSP HOST:PORT", Short: "take an orderer in, with all the others running", Args: cobra.ExactArgs(2),
+		Long: "add-orderer takes an orderer of a member in. It counts for the quorum from then on: have it join without delay, with\n" +
+			"`osnadmin channel join` and the configuration block that this update made.",
+		RunE: func(c *cobra.Command, args []string) error {
+			o := chanconfig.Orderer{MSP: args[0]}
+			var err error
+			if o.TLS, err = os.ReadFile(cert); err != nil {
+				return err
+			}
+			if identity != "" {
+				if o.Identity, err = os.ReadFile(identity); err != nil {
+					return err
+				}
+			}
+			return f.change(c, args, func(config *chanconfig.Config, args []string) error {
+				o.Address = args[1]
+				return config.AddOrderer(o)
+			})
+		},
+	}
+	c.Flags().StringVar(&cert, "cert", "", "file of its TLS certificate")
+	c.Flags().StringVar(&identity, "identity", "", "BFT: file of the certificate that it signs blocks with")
+	_ = c.MarkFlagRequired("cert")
+	return c
+}
+
+// named puts addresses in the place of the names of a network's orderers.
+func named(n *fabric.Network, args []string) []string {
+	out := slices.Clone(args)
+	if n == nil {
+		return out
+	}
+	for i, arg := range out {
+		for _, o := range n.Orderers() {
+			if o.Name == arg {
+				out[i] = o.Address
+			}
+		}
+	}
+	return out
+}
+
 // change makes a change and writes or orders it.
-func (f *configFlags) change(c *cobra.Command, change func(*chanconfig.Config) error) error {
+func (f *configFlags) change(c *cobra.Command, args []string, change func(*chanconfig.Config, []string) error) error {
 	config, n, at, err := f.load(c.Context())
 	if err != nil {
 		return err
 	}
-	if err := change(config); err != nil {
+	members := config.Orgs()
+	if err := change(config, named(n, args)); err != nil {
 		return err
 	}
 	u, err := config.Update()
@@ -205,7 +271,7 @@ func (f *configFlags) change(c *cobra.Command, change func(*chanconfig.Config) e
 			f.out, f.out, f.out, config.Channel)
 		return nil
 	}
-	if err := order(c.Context(), n, u); err != nil {
+	if err := order(c.Context(), n, members, u); err != nil {
 		return err
 	}
 	number, err := arrived(c.Context(), n, at)
@@ -216,20 +282,26 @@ func (f *configFlags) change(c *cobra.Command, change func(*chanconfig.Config) e
 	return nil
 }
 
-// order signs an update as every organisation's administrator and has it ordered.
-func order(ctx context.Context, n *fabric.Network, u *chanconfig.Update) error {
+// order signs an update as the administrator of every organisation that is a member and has it ordered.
+func order(ctx context.Context, n *fabric.Network, members []string, u *chanconfig.Update) error {
+	var id identity.SigningIdentity
 	for _, o := range n.Orgs() {
-		id, err := o.Admin().Signer()
+		if !slices.Contains(members, o.MSP) {
+			continue
+		}
+		signer, err := o.Admin().Signer()
 		if err != nil {
 			return err
 		}
-		if err := u.Sign(id); err != nil {
+		if err := u.Sign(signer); err != nil {
 			return err
 		}
+		if id == nil {
+			id = signer
+		}
 	}
-	id, err := n.Orgs()[0].Admin().Signer()
-	if err != nil {
-		return err
+	if id == nil {
+		return errors.New("none of this network's organisations is a member any more")
 	}
 	var last error
 	for _, o := range n.Orderers() {
