@@ -13,14 +13,17 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-const composeExample = "compose/beijing"
+const (
+	composeFile    = "compose/compose.yaml"
+	composeExample = "compose/beijing"
+)
 
 // load reads the compose file with an organisation's values as Compose does: interpolated, validated against the
-// specification's schema, normalised.
-func load(t *testing.T, env []string, profiles ...string) (*types.Project, error) {
+// specification's schema, normalised. Without profiles those of the values run.
+func load(t *testing.T, file, env string, profiles ...string) (*types.Project, error) {
 	t.Helper()
-	o, err := cli.NewProjectOptions([]string{"compose/compose.yaml"},
-		cli.WithEnvFiles(env...), cli.WithDotEnv, cli.WithInterpolation(true), cli.WithResolvedPaths(true), cli.WithProfiles(profiles))
+	o, err := cli.NewProjectOptions([]string{file},
+		cli.WithEnvFiles(env), cli.WithDotEnv, cli.WithInterpolation(true), cli.WithResolvedPaths(true), cli.WithDefaultProfiles(profiles...))
 	if err != nil {
 		return nil, err
 	}
@@ -29,11 +32,23 @@ func load(t *testing.T, env []string, profiles ...string) (*types.Project, error
 
 func example(t *testing.T) *types.Project {
 	t.Helper()
-	p, err := load(t, []string{composeExample + "/organisation.env"}, "orderer")
+	p, err := load(t, composeFile, composeExample+"/organisation.env", "orderer", "next")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// mounted is the file that a service sees at a path.
+func mounted(t *testing.T, p *types.Project, service, target string) string {
+	t.Helper()
+	for _, v := range p.Services[service].Volumes {
+		if v.Target == target {
+			return v.Source
+		}
+	}
+	t.Fatalf("%s mounts no %s", service, target)
+	return ""
 }
 
 // published are the ports that other machines reach, as docs/guide/deploy.en.md lists them.
@@ -100,8 +115,10 @@ func composeFaults(p *types.Project) []string {
 	if contract := p.Networks["contract"]; !contract.Internal {
 		out = append(out, "the contract has a way out")
 	}
-	if got := slices.Sorted(maps.Keys(p.Services["zl-chaincode"].Networks)); !slices.Equal(got, []string{"contract"}) {
-		out = append(out, "the contract is on other networks than its own")
+	for _, name := range []string{"zl-chaincode", "zl-chaincode-next"} {
+		if got := slices.Sorted(maps.Keys(p.Services[name].Networks)); !slices.Equal(got, []string{"contract"}) {
+			out = append(out, name+" is on other networks than its own")
+		}
 	}
 	return out
 }
@@ -111,18 +128,18 @@ func TestCompose(t *testing.T) {
 	for _, f := range composeFaults(p) {
 		t.Error(f)
 	}
-	if got, want := slices.Sorted(maps.Keys(p.Services)), []string{"orderer", "peer0", "zhenglian", "zl-chaincode"}; !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(p.Services)), []string{"orderer", "peer0", "zhenglian", "zl-chaincode", "zl-chaincode-next"}; !slices.Equal(got, want) {
 		t.Errorf("services %v, want %v", got, want)
 	}
 	if p.Name != "zhenglian-beijing" {
 		t.Errorf("name %q", p.Name)
 	}
-	less, err := load(t, []string{composeExample + "/organisation.env"})
+	less, err := load(t, composeFile, composeExample+"/organisation.env")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := less.Services["orderer"]; ok {
-		t.Error("the orderer runs unasked")
+	if got, want := slices.Sorted(maps.Keys(less.Services)), []string{"peer0", "zhenglian", "zl-chaincode"}; !slices.Equal(got, want) {
+		t.Errorf("unasked run %v, want %v", got, want)
 	}
 }
 
@@ -132,7 +149,7 @@ func TestComposeNeedsValues(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := load(t, []string{empty}); err == nil || !strings.Contains(err.Error(), "ZL_") {
+	if _, err := load(t, composeFile, empty); err == nil || !strings.Contains(err.Error(), "ZL_") {
 		t.Errorf("without values: %v", err)
 	}
 	raw, err := os.ReadFile(composeExample + "/organisation.env")
@@ -147,7 +164,7 @@ func TestComposeNeedsValues(t *testing.T) {
 		if err := os.WriteFile(empty, []byte(strings.Replace(string(raw), line, "", 1)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := load(t, []string{empty}, "orderer"); err == nil || !strings.Contains(err.Error(), key) {
+		if _, err := load(t, composeFile, empty, "orderer", "next"); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("without %s: %v", key, err)
 		}
 	}
@@ -156,17 +173,11 @@ func TestComposeNeedsValues(t *testing.T) {
 func TestComposeValuesAgree(t *testing.T) {
 	p := example(t)
 	read := func(service, target string) string {
-		for _, v := range p.Services[service].Volumes {
-			if v.Target == target {
-				raw, err := os.ReadFile(v.Source)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return string(raw)
-			}
+		raw, err := os.ReadFile(mounted(t, p, service, target))
+		if err != nil {
+			t.Fatal(err)
 		}
-		t.Fatalf("%s mounts no %s", service, target)
-		return ""
+		return string(raw)
 	}
 	env := p.Services["peer0"].Environment
 	domain := strings.TrimPrefix(*env["CORE_PEER_ID"], "peer0.")

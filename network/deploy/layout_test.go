@@ -104,7 +104,7 @@ func secrets(t *testing.T, node string, gateways []string) map[string]map[string
 	msp("peer0", "peer")
 	msp("peer1", "peer")
 	msp("orderer", "orderer")
-	tls("zl-chaincode-tls", "zl-chaincode")
+	tls("zl-chaincode-tls", "zl-chaincode", "zl-chaincode-next")
 	tls("zhenglian-tls", "zhenglian")
 	cert, key := a.identity(node, "client")
 	out["zhenglian-identity"] = map[string]string{"tls.crt": cert, "tls.key": key}

@@ -44,6 +44,9 @@ func TestPackage(t *testing.T) {
 	if err != nil || again != id {
 		t.Errorf("the same input gives %s, then %s (%v)", id, again, err)
 	}
+	if next, err := run("zhenglian_1", "zl-chaincode-next:9999", "ca.crt", "c.crt", "c.key", "next.tgz"); err != nil || next == id {
+		t.Errorf("another address gives the same package: %s (%v)", next, err)
+	}
 	raw, err := os.ReadFile(filepath.Join(dir, "one.tgz"))
 	if err != nil {
 		t.Fatal(err)

@@ -177,21 +177,44 @@ const nobody = "0000000000000000000000000000000000000000000000000000000000000001
 // the probes. Its folder is made as the guide says.
 func TestNodeRuns(t *testing.T) {
 	zhenglian := program(t, "./node/cmd/zhenglian")
+	run := func(t *testing.T, dir string, more ...func(admin string)) {
+		m := render(t, dir)
+		pod := m.sets["zhenglian"].Spec.Template
+		file := parse[nodeFile](t, m.config("zhenglian-config").Data["zhenglian.yaml"])
+		root := t.TempDir()
+		runNode(t, zhenglian, root, pod.Spec, file, func() {
+			var roots []string
+			for _, g := range file.Ledger.Gateways {
+				roots = append(roots, filepath.Base(g.TLSRoots))
+			}
+			layOut(t, root, m, pod.Spec, secrets(t, file.Node, roots))
+		}, pod.Spec.Containers[0].Args, more...)
+	}
 	for _, dir := range overlays {
-		t.Run(filepath.Base(dir), func(t *testing.T) {
-			m := render(t, dir)
-			pod := m.sets["zhenglian"].Spec.Template
-			file := parse[nodeFile](t, m.config("zhenglian-config").Data["zhenglian.yaml"])
-			root := t.TempDir()
-			runNode(t, zhenglian, root, pod.Spec, file, func() {
-				var roots []string
-				for _, g := range file.Ledger.Gateways {
-					roots = append(roots, filepath.Base(g.TLSRoots))
+		t.Run(filepath.Base(dir), func(t *testing.T) { run(t, dir) })
+		t.Run(filepath.Base(dir)+" moved", func(t *testing.T) {
+			run(t, moved(t, dir), func(admin string) { // it waits for the pilot's operations, and founds no ledger of its own
+				r, err := http.Get("http://" + admin + "/readyz")
+				if err != nil {
+					t.Fatal(err)
 				}
-				layOut(t, root, m, pod.Spec, secrets(t, file.Node, roots))
-			}, pod.Spec.Containers[0].Args)
+				defer r.Body.Close()
+				if body, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(body), `"import"`) {
+					t.Errorf("/readyz says nothing of an import: %s (%v)", body, err)
+				}
+			})
 		})
 	}
+}
+
+// moved is an overlay of an organisation whose ledger took over a pilot's: what the values show for it is taken in.
+func moved(t *testing.T, overlay string) (dir string) {
+	t.Helper()
+	return variant(t, overlay, func(dir string) {
+		for _, name := range []string{"zhenglian.yaml", "zl-chaincode.yaml"} {
+			swap(t, filepath.Join(dir, "values", name), "# import_from: "+nobody, "import_from: "+nobody)
+		}
+	})
 }
 
 // runNode prepares and joins a node in root/var/lib/zhenglian, lets mount put the manifest's files over it, and
@@ -255,48 +278,68 @@ func prepare(t *testing.T, zhenglian, root, folder string, file nodeFile) string
 	return made.Digest
 }
 
-// The contract's server takes its configuration and answers the probes.
+// The contract's server takes its configuration and answers the probes, also beside another.
 func TestChaincodeRuns(t *testing.T) {
-	server := program(t, "./chaincode/cmd/zl-chaincode")
 	for _, dir := range overlays {
-		t.Run(filepath.Base(dir), func(t *testing.T) {
-			m := render(t, dir)
-			pod := m.deployed["zl-chaincode"].Spec.Template.Spec
-			root := t.TempDir()
-			all := secrets(t, "x", nil)
-			layOut(t, root, m, pod, all)
-			config := filepath.Join(root, "etc/zhenglian/zl-chaincode.yaml")
-			admin, listen := free(t), free(t)
-			swap(t, config, "0.0.0.0:9999", listen)
-			// Beyond loopback the admin listener speaks TLS; every address of this machine is near enough.
-			_, port, _ := net.SplitHostPort(admin)
-			swap(t, config, "0.0.0.0:9998", "0.0.0.0:"+port)
-			p := start(t, handOver(t, root, pod), nil, server, "--config", rooted(root, pod.Containers[0].Args[1]))
-			for _, path := range []string{"/healthz", "/readyz"} {
-				if status, body := p.ask(t, "https://"+admin+path); status != http.StatusOK {
-					t.Errorf("%s: %d %s", path, status, body)
-				}
-			}
-			peers, err := tls.X509KeyPair([]byte(all["peer0-tls"]["tls.crt"]), []byte(all["peer0-tls"]["tls.key"]))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := signIn(listen, all["zl-chaincode-tls"]["ca.crt"], peers); err != nil {
-				t.Errorf("a peer is not admitted: %v", err)
-			}
-			if err := signIn(listen, all["zl-chaincode-tls"]["ca.crt"]); err == nil {
-				t.Error("somebody without a certificate is admitted")
-			}
-			p.stop(t)
-		})
+		t.Run(filepath.Base(dir), func(t *testing.T) { runContracts(t, render(t, dir), 1) })
+		t.Run(filepath.Base(dir)+" moved", func(t *testing.T) { runContracts(t, render(t, moved(t, dir)), 1) })
+		t.Run(filepath.Base(dir)+" upgrading", func(t *testing.T) { runContracts(t, render(t, upgrading(t, dir)), 2) })
 	}
 }
 
-// signIn connects as the chaincode package says: the server is known as zl-chaincode.
-func signIn(address, root string, certs ...tls.Certificate) error {
+// runContracts runs a manifest's contracts side by side. Peers are admitted at each under the address in its package.
+func runContracts(t *testing.T, m *manifest, want int) {
+	t.Helper()
+	if len(m.deployed) != want {
+		t.Fatalf("%d contracts, want %d", len(m.deployed), want)
+	}
+	server := program(t, "./chaincode/cmd/zl-chaincode")
+	all := secrets(t, "x", nil)
+	peers, err := tls.X509KeyPair([]byte(all["peer0-tls"]["tls.crt"]), []byte(all["peer0-tls"]["tls.key"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type contract struct {
+		*process
+		admin, listen string
+	}
+	running := map[string]contract{}
+	for name, d := range m.deployed {
+		pod, root := d.Spec.Template.Spec, t.TempDir()
+		layOut(t, root, m, pod, all)
+		config := filepath.Join(root, "etc/zhenglian/zl-chaincode.yaml")
+		c := contract{admin: free(t), listen: free(t)}
+		swap(t, config, "0.0.0.0:9999", c.listen)
+		// Beyond loopback the admin listener speaks TLS; every address of this machine is near enough.
+		_, port, _ := net.SplitHostPort(c.admin)
+		swap(t, config, "0.0.0.0:9998", "0.0.0.0:"+port)
+		c.process = start(t, handOver(t, root, pod), nil, server, "--config", rooted(root, pod.Containers[0].Args[1]))
+		c.ask(t, "https://"+c.admin+"/healthz") // its ports are taken
+		running[name] = c
+	}
+	for name, c := range running {
+		for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+			if status, body := c.ask(t, "https://"+c.admin+path); status != http.StatusOK {
+				t.Errorf("%s: %s: %d %s", name, path, status, body)
+			}
+		}
+		if err := signIn(name, c.listen, all["zl-chaincode-tls"]["ca.crt"], peers); err != nil {
+			t.Errorf("%s: a peer is not admitted: %v", name, err)
+		}
+		if err := signIn(name, c.listen, all["zl-chaincode-tls"]["ca.crt"]); err == nil {
+			t.Errorf("%s: somebody without a certificate is admitted", name)
+		}
+	}
+	for _, c := range running {
+		c.stop(t)
+	}
+}
+
+// signIn connects as the chaincode package says: the server is known by the name in the package's address.
+func signIn(name, address, root string, certs ...tls.Certificate) error {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(root))
-	conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, ServerName: "zl-chaincode", NextProtos: []string{"h2"}, Certificates: certs})
+	conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, ServerName: name, NextProtos: []string{"h2"}, Certificates: certs})
 	if err != nil {
 		return err
 	}
@@ -311,7 +354,7 @@ func signIn(address, root string, certs ...tls.Certificate) error {
 // The same under Compose: its services mount the same files at the same places as the pods, from folders of
 // secrets. The health checks run as they stand, with the probe that the images hold.
 func TestComposeProgramsRun(t *testing.T) {
-	project, m := example(t), render(t, "kustomize/overlays/beijing")
+	project, m := upgradingCompose(t), render(t, "kustomize/overlays/beijing")
 	probe := filepath.Join(programs, "zl-probe")
 	if out, err := exec.Command("go", "build", "-o", probe, "./zl-probe").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -320,6 +363,7 @@ func TestComposeProgramsRun(t *testing.T) {
 		"zhenglian": m.sets["zhenglian"].Spec.Template.Spec, "zl-chaincode": m.deployed["zl-chaincode"].Spec.Template.Spec,
 		"peer0": m.sets["peer0"].Spec.Template.Spec, "orderer": m.sets["orderer"].Spec.Template.Spec,
 	}
+	pods["zl-chaincode-next"] = pods["zl-chaincode"]
 	for name, pod := range pods {
 		var want, got []string
 		for _, mount := range pod.Containers[0].VolumeMounts {
@@ -340,18 +384,12 @@ func TestComposeProgramsRun(t *testing.T) {
 	// place puts a service's files where Compose mounts them and returns the file of its configuration.
 	place := func(root, service, target string) string {
 		layOut(t, root, m, pods[service], all)
-		for _, v := range project.Services[service].Volumes {
-			if v.Target == target {
-				raw, err := os.ReadFile(v.Source)
-				if err != nil {
-					t.Fatal(err)
-				}
-				write(t, filepath.Join(root, target), rooted(root, string(raw)))
-				return filepath.Join(root, target)
-			}
+		raw, err := os.ReadFile(mounted(t, project, service, target))
+		if err != nil {
+			t.Fatal(err)
 		}
-		t.Fatalf("%s mounts no %s", service, target)
-		return ""
+		write(t, filepath.Join(root, target), rooted(root, string(raw)))
+		return filepath.Join(root, target)
 	}
 	// check runs a service's health check, with another port.
 	check := func(service, was, is string) (string, error) {
@@ -360,20 +398,22 @@ func TestComposeProgramsRun(t *testing.T) {
 		return string(out), err
 	}
 
-	root := t.TempDir()
-	config := place(root, "zl-chaincode", "/etc/zhenglian/zl-chaincode.yaml")
-	admin := free(t)
-	swap(t, config, "0.0.0.0:9999", free(t))
-	swap(t, config, "127.0.0.1:9998", admin)
-	p := start(t, handOver(t, root, pods["zl-chaincode"]), nil, program(t, "./chaincode/cmd/zl-chaincode"), "--config", config)
-	p.ask(t, "http://"+admin+"/healthz")
-	if out, err := check("zl-chaincode", "127.0.0.1:9998", admin); err != nil {
-		t.Errorf("zl-chaincode: %v\n%s", err, out)
+	for _, service := range []string{"zl-chaincode", "zl-chaincode-next"} {
+		root := t.TempDir()
+		config := place(root, service, "/etc/zhenglian/zl-chaincode.yaml")
+		admin := free(t)
+		swap(t, config, "0.0.0.0:9999", free(t))
+		swap(t, config, "127.0.0.1:9998", admin)
+		p := start(t, handOver(t, root, pods[service]), nil, program(t, "./chaincode/cmd/zl-chaincode"), "--config", config)
+		defer p.stop(t) // side by side
+		p.ask(t, "http://"+admin+"/healthz")
+		if out, err := check(service, "127.0.0.1:9998", admin); err != nil {
+			t.Errorf("%s: %v\n%s", service, err, out)
+		}
 	}
-	p.stop(t)
 
-	root = t.TempDir()
-	raw, err := os.ReadFile(composeExample + "/zhenglian.yaml")
+	root := t.TempDir()
+	raw, err := os.ReadFile(mounted(t, project, "zhenglian", "/var/lib/zhenglian/zhenglian.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

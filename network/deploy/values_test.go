@@ -37,13 +37,15 @@ type nodeFile struct {
 			ServerName string `yaml:"server_name"`
 		}
 	}
-	Digest   string `yaml:"genesis_digest"`
-	Identity string
+	Digest     string `yaml:"genesis_digest"`
+	ImportFrom string `yaml:"import_from"`
+	Identity   string
 }
 
 type chaincodeFile struct {
-	Listen, Admin string
-	Digest        string `yaml:"genesis_digest"`
+	ID, Listen, Admin string
+	Digest            string `yaml:"genesis_digest"`
+	ImportFrom        string `yaml:"import_from"`
 }
 
 func parse[T any](t *testing.T, raw string) (v T) {
@@ -103,6 +105,9 @@ func agree(t *testing.T, where, msp, domain string, peers []string, nodeYAML, ch
 	}
 	if node.Digest != cc.Digest {
 		t.Errorf("%s: the node and the contract have different genesis digests", where)
+	}
+	if node.ImportFrom != cc.ImportFrom {
+		t.Errorf("%s: the node and the contract took over different ledgers", where)
 	}
 	if node.Listen != "0.0.0.0:8801" || node.Admin != "127.0.0.1:9801" || cc.Listen != "0.0.0.0:9999" {
 		t.Errorf("%s: listeners %s %s %s", where, node.Listen, node.Admin, cc.Listen)
