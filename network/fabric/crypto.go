@@ -185,12 +185,7 @@ func (a *authority) issue(to Identity, s subject) error {
 		BasicConstraintsValid: true,
 	}
 	// Fabric judges a chain at the moment at which its certificate begins, so the authority's must have begun by
-	// then; cryptogen rounds an authority's beginning to the minute.
-	if t.NotBefore.Before(a.cert.NotBefore) {
-		t.NotBefore = a.cert.NotBefore
-	}
-	// cryptogen rounds to the minute, so its authority may begin up to half a minute later; Fabric refuses a
-	// certificate that begins before its authority's.
+	// then; cryptogen rounds an authority's beginning to the minute, perhaps up.
 	if t.NotBefore.Before(a.cert.NotBefore) {
 		t.NotBefore = a.cert.NotBefore
 	}

@@ -85,7 +85,7 @@ func (n *Network) Spec() Spec {
 	return n.state.Spec
 }
 
-// FabricVersion is the version of the programs that the network was made with.
+// FabricVersion is the version of the programs that the network's processes are started with.
 func (n *Network) FabricVersion() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

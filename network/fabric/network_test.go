@@ -373,6 +373,7 @@ func (r *rig) refused(t *testing.T) {
 	for name, change := range map[string]func(*Spec){
 		"another size":      func(s *Spec) { s.Orgs = 4 },
 		"another batch":     func(s *Spec) { s.Batch.Messages = 7 },
+		"other ports":       func(s *Spec) { s.BasePort = 21000 },
 		"BFT":               func(s *Spec) { s.Consensus = BFT },
 		"no such policy":    func(s *Spec) { s.Policy = 4 },
 		"no such program":   func(s *Spec) { s.Chaincode = "/nonexistent" },

@@ -53,6 +53,7 @@ const maxLog = 8 << 20 // bytes
 type running struct {
 	Pid     int    `json:"pid"`
 	Started string `json:"started"` // when, as the kernel says it
+	Program string `json:"program"` // see fingerprint
 }
 
 // Log is the file with what the process printed.
@@ -69,6 +70,23 @@ func (p *Process) Pid() int {
 
 // Alive tells whether it runs (stopped by SIGSTOP counts as running).
 func (p *Process) Alive() bool { return p.Pid() != 0 }
+
+// Former tells whether it runs another program than it would be started with now: one of another folder, or one that was
+// replaced since.
+func (p *Process) Former() bool {
+	r, err := p.read()
+	return err == nil && r.alive() && r.Program != "" && r.Program != fingerprint(p.program)
+}
+
+// fingerprint tells a program from others and from later ones of the same name; "" when there is none. The time of a
+// file says nothing: go build touches what it leaves as it is.
+func fingerprint(path string) string {
+	st, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s, %d bytes, file %d", path, st.Size(), st.Sys().(*syscall.Stat_t).Ino)
+}
 
 func (p *Process) read() (running, error) {
 	var r running
@@ -116,13 +134,14 @@ func (p *Process) Start() error {
 	if p.attached {
 		cmd.SysProcAttr = attachedAttr()
 	}
+	program := fingerprint(p.program)
 	if err := start(cmd); err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	ended := make(chan struct{})
 	// Waited for at once, so that the kernel forgets it when it ends and startOf says that it is gone. Until then
 	// its number cannot be given to another.
-	r := running{Pid: cmd.Process.Pid}
+	r := running{Pid: cmd.Process.Pid, Program: program}
 	r.Started, err = startOf(r.Pid)
 	go func() {
 		_ = cmd.Wait()

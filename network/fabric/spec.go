@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -172,8 +173,25 @@ func (s Spec) programs() error {
 	return missing
 }
 
-// fixed are the parts of a description that cannot change while the network lives.
-func (s Spec) fixed() string {
-	return fmt.Sprintf("orgs %d, consensus %s, batch %v, tick %s, bind %s, genesis %q, import from %q, plain %v",
-		s.Orgs, s.Consensus, s.Batch, s.Tick, s.Bind, s.GenesisDigest, s.ImportFrom, s.Plain)
+// differs names what of a network cannot change while it lives and is wanted otherwise; "" where all is the same.
+func (s Spec) differs(want Spec) (has, wanted string) {
+	set(&s.Snapshot, want.Snapshot) // a network made before this could be chosen has none
+	var a, b []string
+	for _, part := range []struct {
+		name      string
+		has, want any
+	}{
+		{"--orgs", s.Orgs, want.Orgs}, {"--consensus", s.Consensus, want.Consensus},
+		{"--batch-timeout", s.Batch.Timeout, want.Batch.Timeout}, {"--batch-messages", s.Batch.Messages, want.Batch.Messages},
+		{"preferred bytes of a block", s.Batch.Preferred, want.Batch.Preferred}, {"most bytes of a block", s.Batch.Absolute, want.Batch.Absolute},
+		{"--tick", s.Tick, want.Tick}, {"bytes between snapshots", s.Snapshot, want.Snapshot},
+		{"--bind", s.Bind, want.Bind}, {"--base-port", s.BasePort, want.BasePort},
+		{"--genesis-digest", s.GenesisDigest, want.GenesisDigest}, {"--import-from", s.ImportFrom, want.ImportFrom},
+		{"a plain contract", s.Plain, want.Plain},
+	} {
+		if part.has != part.want {
+			a, b = append(a, fmt.Sprintf("%s %v", part.name, part.has)), append(b, fmt.Sprintf("%s %v", part.name, part.want))
+		}
+	}
+	return strings.Join(a, ", "), strings.Join(b, ", ")
 }

@@ -27,7 +27,7 @@ const (
 type state struct {
 	Format    int            `json:"format"`
 	Spec      Spec           `json:"spec"`
-	Fabric    string         `json:"fabric"` // version of the Fabric binaries that made the channel
+	Fabric    string         `json:"fabric"` // version of the Fabric binaries in Spec.Bin
 	Ports     map[string]int `json:"ports"`
 	Contracts []Deployment   `json:"contracts"`
 }

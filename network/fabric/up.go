@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -92,10 +93,11 @@ func (u *up) load(ctx context.Context, spec Spec) error {
 	u.want = spec
 	s := &state{Format: stateFormat, Spec: spec, Fabric: u.version.String(), Ports: map[string]int{}}
 	if old != nil {
-		if old.Spec.fixed() != spec.fixed() {
-			return &SpecError{"dir", fmt.Sprintf("the network in %s is another (%s), wanted is (%s): `zl-network down --purge` first, or another --dir", spec.Dir, old.Spec.fixed(), spec.fixed())}
+		if has, wanted := old.Spec.differs(spec); has != "" {
+			return &SpecError{"dir", fmt.Sprintf("the network in %s is another: it has %s, wanted is %s: `zl-network down --purge` first, or another --dir", spec.Dir, has, wanted)}
 		}
 		s = old
+		s.Fabric = u.version.String()
 		s.Spec.Bin, s.Spec.Program, s.Spec.Chaincode, s.Spec.Builder, s.Spec.Log = spec.Bin, spec.Program, spec.Chaincode, spec.Builder, spec.Log
 	}
 	if err := folders(spec.Dir); err != nil {
@@ -147,7 +149,7 @@ func (u *up) run(ctx context.Context) error {
 			if u.want.Idle {
 				return "", nil
 			}
-			return "", n.startNodes(ctx)
+			return n.former(KindNode), n.startNodes(ctx)
 		}},
 	} {
 		began := time.Now()
@@ -180,7 +182,22 @@ func (u *up) join(ctx context.Context) (string, error) {
 	if err := n.writeBuilder(); err != nil {
 		return "", err
 	}
-	return "", together([]func(context.Context) error{n.joinOrderers, n.joinPeers}, func(f func(context.Context) error) error { return f(ctx) })
+	err := together([]func(context.Context) error{n.joinOrderers, n.joinPeers}, func(f func(context.Context) error) error { return f(ctx) })
+	return n.former(KindOrderer, KindPeer), err
+}
+
+// former names the processes of some kinds that run the program from before, which `up` leaves alone.
+func (n *Network) former(kinds ...Kind) string {
+	var names []string
+	for _, p := range n.Processes() {
+		if slices.Contains(kinds, p.Kind) && p.Former() {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("still run the program from before: %s; restart one after another: `zl-network restart --dir %s %s`", strings.Join(names, ", "), n.Spec().Dir, names[0])
 }
 
 // leader waits until the orderers can order, and cures those that hang.
