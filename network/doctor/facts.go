@@ -37,6 +37,7 @@ type Program struct {
 
 	Pid     int  // 0: it does not run
 	Frozen  bool // stopped by a signal
+	Former  bool // runs another program than it would be started with now
 	LastLog string
 	Sockets []Socket
 

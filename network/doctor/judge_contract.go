@@ -219,13 +219,13 @@ func (j *judge) nodes() {
 
 // components judges one node. What its follower found explains what else of it is not well.
 func (j *judge) components(p *Program) {
-	var unwell, names []string
+	var unwell []sdk.Component
 	stopped := false
 	for _, c := range p.Node.Readiness.Components {
 		if c.Status == sdk.OK {
 			continue
 		}
-		f := Finding{Subject: p.Name, Evidence: []string{fmt.Sprintf("%s: %s", c.Name, c.Status), string(c.Code), short(c.Detail, 1000)}}
+		f := Finding{Subject: p.Name, Evidence: evidenceOf(c)}
 		switch {
 		case c.Name == "follower" && c.Code == model.CodeFollowerStopped:
 			stopped = true
@@ -240,27 +240,46 @@ func (j *judge) components(p *Program) {
 			f.Cure = Cure{Text{"让该组织检查它的 peer，再重启节点", "have the organisation look at its peer, then restart the node"}, j.command("restart", p.Name)}
 			j.found(f)
 		default:
-			unwell, names = append(unwell, f.Evidence...), append(names, c.Name)
+			unwell = append(unwell, c)
 		}
 	}
-	if len(names) == 0 || stopped || j.consequence() {
+	var names, evidence []string
+	for _, c := range unwell {
+		if !j.consequence(c, stopped) {
+			names, evidence = append(names, c.Name), append(evidence, evidenceOf(c)...)
+		}
+	}
+	if len(names) == 0 {
 		return
 	}
 	which := strings.Join(names, ", ")
 	j.found(Finding{
-		Code: NodeNotReady, Subject: p.Name, Evidence: unwell,
+		Code: NodeNotReady, Subject: p.Name, Evidence: evidence,
 		What: Text{fmt.Sprintf("%s 不正常：%s", p.Name, which), fmt.Sprintf("%s is not well: %s", p.Name, which)},
-		Cure: Cure{Text{"按证据里的原因处理，再重启节点", "see to the cause in the evidence, then restart the node"}, j.command("restart", p.Name)},
+		Cure: Cure{Text{"别的故障刚排除时，节点要过一会儿才恢复：一分钟后再看；仍不正常，就按证据里的原因处理，再重启节点",
+			"after a cure elsewhere a node needs a moment: look again in a minute; if it stays so, see to the cause in the evidence, then restart the node"}, j.command("restart", p.Name)},
 	})
 }
 
-// consequence tells whether the network is in a state in which nodes cannot be well, whatever they do.
-func (j *judge) consequence() bool {
-	for _, f := range j.report.Findings {
-		switch f.Code {
-		case NoLeader, PolicyUnsatisfiable, OrdererDown, OrdererHung, PeerDown, PeerBehind, DiskNearlyFull, ClockSkew, ChaincodeMixed, ChaincodeGone:
-			return true
-		}
+func evidenceOf(c sdk.Component) []string {
+	return []string{fmt.Sprintf("%s: %s", c.Name, c.Status), string(c.Code), short(c.Detail, 1000)}
+}
+
+// consequence tells whether a node's component cannot be well, whatever the node does: its own follower has stopped, or
+// the network is in a state that has a finding. What a node has for itself, its outbox, its disk, an open import, is no
+// consequence of either.
+func (j *judge) consequence(c sdk.Component, stopped bool) bool {
+	ofNetwork := c.Name == "follower" || c.Name == "writes" || c.Name == "gateways"
+	if !ofNetwork || c.Code == model.CodeImportOpen {
+		return false
 	}
-	return false
+	if c.Code == model.CodeStorageFull {
+		return j.has(DiskNearlyFull)
+	}
+	return stopped || j.has(NoLeader, PolicyUnsatisfiable, OrdererDown, OrdererHung, PeerDown, PeerBehind, ClockSkew, ChaincodeMixed, ChaincodeGone)
+}
+
+// has tells whether one of the codes was found.
+func (j *judge) has(codes ...Code) bool {
+	return slices.ContainsFunc(j.report.Findings, func(f Finding) bool { return slices.Contains(codes, f.Code) })
 }

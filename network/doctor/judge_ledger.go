@@ -12,7 +12,9 @@ import (
 // orderers judges the ordering service: who is down, whether there is a leader, who hangs.
 func (j *judge) orderers() {
 	all := j.of(fabric.KindOrderer)
-	leads, known := j.BFT, 0
+	able, members := j.voters(all)
+	needed := quorum(members, j.BFT)
+	leads := j.BFT && able >= needed
 	var beat bool
 	var top [2]uint64
 	for _, p := range all {
@@ -24,26 +26,23 @@ func (j *judge) orderers() {
 				top[i] = max(top[i], look.Height)
 			}
 		}
-		if p.Looks[0].Known || p.Looks[1].Known {
-			known++
-		}
-		leads = leads || p.Looks[0].Leads || p.Looks[1].Leads
+		leads = leads || !j.BFT && (p.Looks[0].Leads || p.Looks[1].Leads)
 		beat = beat || p.Looks[1].Beats > p.Looks[0].Beats && p.Looks[0].Beats >= 0
 	}
-	if !leads && known > 0 {
+	if !leads {
 		var evidence []string
 		for _, p := range all {
 			switch look := p.Looks[1]; {
 			case look.Known:
-				evidence = append(evidence, fmt.Sprintf("%s: status %s, height %d, does not lead", p.Name, look.Status, look.Height))
+				evidence = append(evidence, fmt.Sprintf("%s: status %s, height %d", p.Name, look.Status, look.Height))
 			default:
 				evidence = append(evidence, p.Name+": does not answer")
 			}
 		}
 		j.found(Finding{
 			Code: NoLeader, Subject: "orderers",
-			What: Text{fmt.Sprintf("排序节点没有选出主节点：%d 个中有 %d 个可用，需要多数；现在无法写入", len(all), known),
-				fmt.Sprintf("the orderers have no leader: %d of %d answer and more than half are needed; nothing can be written", known, len(all))},
+			What: Text{fmt.Sprintf("排序节点没有主节点：%d 个中有 %d 个可用，至少需要 %d 个；现在无法写入", members, able, needed),
+				fmt.Sprintf("the orderers have no leader: %d of %d can vote and %d are needed; nothing can be written", able, members, needed)},
 			Evidence: evidence,
 			Cure:     Cure{Text{"启动停下的排序节点；如果都在运行，逐个重启", "start the orderers that are down; if all run, restart them one after another"}, j.command("up")},
 		})
@@ -72,6 +71,35 @@ func (j *judge) orderers() {
 	}
 	// Without a leader nobody sends heartbeats: silence says nothing then.
 	j.hung(all, beat && leads && j.Between >= 4*j.Tick, top)
+}
+
+// voters counts the orderers of the channel, and those of them that can take part in ordering.
+func (j *judge) voters(all []*Program) (able, members int) {
+	members = len(all)
+	if j.Channel != nil {
+		members = len(j.Channel.Consenters)
+		all = slices.DeleteFunc(slices.Clone(all), func(p *Program) bool { return j.Channel.Consenters[p.Sockets[0].Address] == nil })
+	}
+	for _, p := range all {
+		look := p.Looks[1]
+		if !look.Known {
+			look = p.Looks[0]
+		}
+		// One that could not be asked for want of an administrator's certificate is not known to be unable.
+		if p.Pid != 0 && !p.Frozen && p.Silent == "" && (look.Status == "active" || !look.Known && j.explained["admin-"+p.Org]) {
+			able++
+		}
+	}
+	return able, members
+}
+
+// quorum is how many of n orderers must agree: with BFT, so many that two quorums share an honest one.
+func quorum(n int, bft bool) int {
+	if !bft {
+		return n/2 + 1
+	}
+	traitors := (n - 1) / 3
+	return (n + traitors + 2) / 2
 }
 
 // outside is the finding of a peer or orderer that answers and has no ledger of the channel.
@@ -190,5 +218,16 @@ func (j *judge) advice() {
 	if !j.BFT && strings.HasPrefix(j.Fabric, "2.5.") && slices.Contains([]string{"2.5.0", "2.5.1", "2.5.2"}, j.Fabric) {
 		j.note("Fabric "+j.Fabric+" 的排序节点重启后可能卡住，2.5.3 已修复：生产环境请用 2.5.3 以上",
 			"Fabric "+j.Fabric+": a restarted orderer may hang, which 2.5.3 fixed: use 2.5.3 or newer in production")
+	}
+	var former []string
+	for _, p := range j.Programs {
+		if p.Former {
+			former = append(former, p.Name)
+		}
+	}
+	if len(former) > 0 {
+		names := strings.Join(former, ", ")
+		j.note(names+" 仍在运行更换前的程序：逐个重启，"+j.command("restart", former[0]),
+			names+" still run the program from before it was replaced: restart one after another, "+j.command("restart", former[0]))
 	}
 }

@@ -143,6 +143,41 @@ func TestJudge(t *testing.T) {
 			f.program("orderer-a").Looks[0].Leads, f.program("orderer-a").Looks[1].Leads = false, false
 			f.program("orderer-a").Looks[1].Beats, f.program("orderer-b").Looks[1].Beats = 10, 10
 		}, []Code{NoLeader}, "up"},
+		{"every orderer is down", func(f *Facts) { f.stop("orderer-a"); f.stop("orderer-b"); f.stop("orderer-c") }, []Code{OrdererDown, NoLeader}, "up"},
+		{"BFT, as many as may be are down", func(f *Facts) { f.bft(); f.stop("orderer-b") }, []Code{OrdererDown}, ""},
+		{"BFT, one too many is down", func(f *Facts) { f.bft(); f.stop("orderer-a"); f.stop("orderer-b") }, []Code{OrdererDown, NoLeader}, "up"},
+		{"BFT, one is down and one frozen", func(f *Facts) {
+			f.bft()
+			f.stop("orderer-a")
+			o := f.program("orderer-b")
+			o.Frozen, o.Silent, o.Looks = true, "timeout", [2]Look{}
+		}, []Code{OrdererDown, NoLeader}, "kill -CONT"},
+		{"BFT, one is down and one fetches blocks", func(f *Facts) {
+			f.bft()
+			f.stop("orderer-a")
+			f.program("orderer-b").Looks[1].Status = "onboarding"
+		}, []Code{OrdererDown, NoLeader}, ""},
+		{"BFT, one is down and one cannot be asked", func(f *Facts) {
+			f.bft()
+			f.stop("orderer-a")
+			c := cert(-9*day, -1)
+			c.Renew = "admin-b"
+			f.Files = append(f.Files, c)
+			f.program("orderer-b").Looks = [2]Look{{Beats: -1}, {Beats: -1}}
+		}, []Code{CertificateExpired, OrdererDown}, ""},
+		{"BFT, one that left the channel does not count", func(f *Facts) {
+			f.bft()
+			delete(f.Channel.Consenters, f.program("orderer-a").Sockets[0].Address)
+			for i := range 2 {
+				f.program("orderer-a").Looks[i].Status = "inactive"
+			}
+		}, []Code{OrdererUnknown}, ""},
+		{"BFT, one that left the channel, and one too many is down", func(f *Facts) {
+			f.bft()
+			delete(f.Channel.Consenters, f.program("orderer-a").Sockets[0].Address)
+			f.stop("orderer-b")
+			f.stop("orderer-c")
+		}, []Code{OrdererDown, NoLeader, OrdererUnknown}, ""},
 		{"heartbeats rarer than the looks", func(f *Facts) {
 			f.Tick = 5 * time.Second
 			f.program("orderer-b").Looks[1].Beats = 10
@@ -225,6 +260,28 @@ func TestJudge(t *testing.T) {
 		{"node not ready", func(f *Facts) {
 			f.component("node-a", sdk.Component{Name: "outbox", Status: sdk.Degraded, Code: model.CodeInternal})
 		}, []Code{NodeNotReady}, ""},
+		{"what a node has for itself is named beside the network's faults", func(f *Facts) {
+			f.stop("orderer-b")
+			f.component("node-a", sdk.Component{Name: "writes", Status: sdk.Degraded, Code: model.CodeLedgerUnavailable})
+			f.component("node-a", sdk.Component{Name: "outbox", Status: sdk.Degraded, Code: model.CodeInternal})
+		}, []Code{OrdererDown, NodeNotReady}, "restart --dir /srv/network node-a"},
+		{"a node's disk is full, and an orderer is down", func(f *Facts) {
+			f.stop("orderer-b")
+			f.component("node-a", sdk.Component{Name: "writes", Status: sdk.Degraded, Code: model.CodeStorageFull})
+		}, []Code{OrdererDown, NodeNotReady}, ""},
+		{"a node's disk is full, which is known", func(f *Facts) {
+			f.Disks[0].Free = 1 << 20
+			f.component("node-a", sdk.Component{Name: "writes", Status: sdk.Degraded, Code: model.CodeStorageFull})
+		}, []Code{DiskNearlyFull}, ""},
+		{"an import is open, and a peer is down", func(f *Facts) {
+			f.stop("peer-b")
+			f.component("node-a", sdk.Component{Name: "import", Status: sdk.Degraded, Code: model.CodeImportOpen})
+			f.component("node-c", sdk.Component{Name: "follower", Status: sdk.Failed, Code: model.CodeImportOpen})
+		}, []Code{PeerDown, NodeNotReady}, ""},
+		{"a follower's finding, and what the node has for itself", func(f *Facts) {
+			f.component("node-a", sdk.Component{Name: "follower", Status: sdk.Failed, Code: model.CodeFollowerStopped})
+			f.component("node-a", sdk.Component{Name: "outbox", Status: sdk.Degraded, Code: model.CodeInternal})
+		}, []Code{NodeFinding, NodeNotReady}, ""},
 		{"node not ready because nobody orders", func(f *Facts) {
 			f.stop("orderer-a")
 			f.component("node-a", sdk.Component{Name: "writes", Status: sdk.Degraded, Code: model.CodeLedgerUnavailable})
@@ -235,7 +292,7 @@ func TestJudge(t *testing.T) {
 			for _, p := range f.Programs {
 				f.stop(p.Name)
 			}
-		}, []Code{OrdererDown, PeerDown, ChaincodeGone, NodeDown}, ""},
+		}, []Code{OrdererDown, NoLeader, PeerDown, ChaincodeGone, NodeDown}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -283,6 +340,22 @@ func (f *Facts) stop(name string) {
 	*p = Program{Name: p.Name, Kind: p.Kind, Org: p.Org, MSP: p.MSP, Service: service, Sockets: []Socket{{Address: p.Sockets[0].Address}}}
 }
 
+// bft makes the orderers four that bear a traitor.
+func (f *Facts) bft() {
+	f.BFT = true
+	fourth := *f.program("orderer-c")
+	fourth.Name, fourth.Sockets = "orderer-d", []Socket{{Address: "127.0.0.1:700d"}}
+	f.Programs = append(f.Programs, &fourth)
+	f.Channel.Consenters["127.0.0.1:700d"] = f.Channel.Consenters["127.0.0.1:700c"]
+	for _, p := range f.Programs {
+		if p.Kind == fabric.KindOrderer {
+			for i := range p.Looks {
+				p.Looks[i].Beats, p.Looks[i].Leads = -1, false
+			}
+		}
+	}
+}
+
 func (f *Facts) component(node string, c sdk.Component) {
 	r := &f.program(node).Node.Readiness
 	for i := range r.Components {
@@ -292,6 +365,37 @@ func (f *Facts) component(node string, c sdk.Component) {
 		}
 	}
 	r.Components = append(r.Components, c)
+}
+
+// TestEvidence: what follows from a fault with a finding of its own is not in the evidence of what does not.
+func TestEvidence(t *testing.T) {
+	f := well(t)
+	f.stop("orderer-b")
+	f.component("node-a", sdk.Component{Name: "writes", Status: sdk.Degraded, Code: model.CodeLedgerUnavailable})
+	f.component("node-a", sdk.Component{Name: "outbox", Status: sdk.Degraded, Code: model.CodeInternal, Detail: "3 set aside"})
+	for _, found := range Judge(f, Options{}).Findings {
+		if all := strings.Join(found.Evidence, "; "); found.Code == NodeNotReady && (strings.Contains(all, "writes") || !strings.Contains(all, "3 set aside")) {
+			t.Errorf("%q", found.Evidence)
+		}
+	}
+}
+
+func TestQuorum(t *testing.T) {
+	for n, want := range map[int][2]int{1: {1, 1}, 3: {2, 2}, 4: {3, 3}, 5: {3, 4}, 6: {4, 4}, 7: {4, 5}, 10: {6, 7}} {
+		if got := [2]int{quorum(n, false), quorum(n, true)}; got != want {
+			t.Errorf("of %d orderers %v are needed, want %v (Raft, BFT)", n, got, want)
+		}
+	}
+}
+
+// TestFormer: a program that was replaced while it ran is no fault, and is named.
+func TestFormer(t *testing.T) {
+	f := well(t)
+	f.program("orderer-b").Former, f.program("peer-c").Former = true, true
+	r := Judge(f, Options{})
+	if !r.Healthy || len(r.Notes) != 1 || !strings.Contains(r.Notes[0].En, "orderer-b, peer-c") || !strings.Contains(r.Notes[0].Zh, "zl-network restart --dir /srv/network orderer-b") {
+		t.Errorf("%+v", r)
+	}
 }
 
 func TestNext(t *testing.T) {

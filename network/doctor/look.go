@@ -50,6 +50,8 @@ func See(ctx context.Context, n *fabric.Network, o Options) *Facts {
 		Between: max(o.Between, min(6*spec.Tick, longest)), // some heartbeats
 	}}
 	began := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, began.Add(whole))
+	defer cancel()
 	l.first(ctx)
 	wait := func(long time.Duration) bool {
 		select {
@@ -69,8 +71,8 @@ func See(ctx context.Context, n *fabric.Network, o Options) *Facts {
 	return l.facts
 }
 
-// longest is how late the last look may be for the whole to end within ten seconds.
-const longest = 6 * time.Second
+// longest is how late the last look may be for the whole to end within ten seconds; whole is when it is cut off.
+const longest, whole = 6 * time.Second, 9500 * time.Millisecond
 
 // silent tells whether an orderer of Raft stood still between the looks.
 func silent(f *Facts) bool {
@@ -132,7 +134,10 @@ func (l *looker) first(ctx context.Context) {
 		l.facts.Programs[len(l.facts.Programs)-1].Service = &ServiceFacts{Contract: s.Contract, Version: s.Version, PackageID: s.PackageID}
 	}
 	for _, node := range l.net.Nodes() {
-		add(node.Process, msps[node.Org], func(ctx context.Context, p *Program) { l.node(ctx, node, p) }, hostOf(node.URL), hostOf(node.AdminURL))
+		// Asked at the last look: a node that has just been cured may be well by then.
+		add(node.Process, msps[node.Org], func(_ context.Context, p *Program) {
+			l.later(func(ctx context.Context) { l.node(ctx, node, p) })
+		}, hostOf(node.URL), hostOf(node.AdminURL))
 	}
 	l.together(ctx, asks)
 }

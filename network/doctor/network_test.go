@@ -26,7 +26,8 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out by -short: a real Fabric network")
 	}
-	r := newRig(t)
+	r := newRig(t, "--orgs 3")
+	t.Run("metrics of the fault table", r.metrics)
 	for _, name := range runbooks {
 		if !t.Run("runbook "+name, func(t *testing.T) { r.runbook(t, name) }) {
 			return
@@ -38,6 +39,7 @@ func TestFaults(t *testing.T) {
 		{"a peer is frozen", r.freeze("peer-tianjin"), []Code{PeerDown}, nil},
 		{"an orderer was killed", r.kill("orderer-2"), []Code{OrdererDown}, nil},
 		{"too few orderers", r.kill("orderer-1", "orderer-3"), []Code{OrdererDown, NoLeader}, nil},
+		{"every orderer was killed", r.kill("orderer-1", "orderer-2", "orderer-3"), []Code{OrdererDown, NoLeader}, nil},
 		{"a contract service was killed", r.kill(serviceOf + "tianjin"), []Code{ChaincodeGone}, nil},
 		{"a contract service is frozen", r.freeze(serviceOf + "hebei"), []Code{ChaincodeGone}, nil},
 		{"a node was killed", r.kill("node-beijing"), []Code{NodeDown}, nil},
@@ -62,6 +64,32 @@ func TestFaults(t *testing.T) {
 	t.Run("the network is down", r.down)
 }
 
+// TestFaultsBFT does it with what is another on BFT orderers: one may be gone, with two nothing is ordered.
+func TestFaultsBFT(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: a real Fabric network")
+	}
+	bin := os.Getenv("ZL_FABRIC_BIN")
+	if bin == "" {
+		t.Skip("left out: BFT orderers need Fabric 3; name the folder of its programs in ZL_FABRIC_BIN")
+	}
+	if v, err := fabric.FabricVersion(t.Context(), bin); err != nil || !strings.HasPrefix(v, "3.") {
+		t.Skipf("left out: BFT orderers need Fabric 3; ZL_FABRIC_BIN names %s (%v)", v, err)
+	}
+	r := newRig(t, "--orgs 4 --consensus bft")
+	t.Run("metrics of the fault table", r.metrics)
+	for _, f := range []fault{
+		{"an orderer was killed", r.kill("orderer-2"), []Code{OrdererDown}, nil},
+		{"too few orderers", r.kill("orderer-1", "orderer-3"), []Code{OrdererDown, NoLeader}, nil},
+		{"too few orderers, as one is frozen", func(t *testing.T) { r.kill("orderer-4")(t); r.freeze("orderer-2")(t) }, []Code{OrdererDown, NoLeader}, nil},
+		{"every orderer was killed", r.kill("orderer-1", "orderer-2", "orderer-3", "orderer-4"), []Code{OrdererDown, NoLeader}, nil},
+	} {
+		if !t.Run(f.name, func(t *testing.T) { r.suffer(t, f) }) {
+			return
+		}
+	}
+}
+
 type fault struct {
 	name  string
 	cause func(*testing.T)
@@ -76,7 +104,7 @@ type rig struct {
 	net  *fabric.Network
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, flags string) *rig {
 	t.Helper()
 	base := t.TempDir()
 	r := &rig{base: base, dir: filepath.Join(base, "out", "network"), bin: filepath.Join(base, "bin")}
@@ -98,7 +126,7 @@ func newRig(t *testing.T) *rig {
 			t.Errorf("down: %v\n%s", err, out)
 		}
 	})
-	command := "zl-network up --orgs 3 --tick 100ms --dir " + r.dir
+	command := "zl-network up " + flags + " --tick 100ms --dir " + r.dir
 	if bin := os.Getenv("ZL_FABRIC_BIN"); bin != "" {
 		command += " --fabric-bin " + bin
 	}
@@ -451,7 +479,8 @@ func (r *rig) disk(t *testing.T) {
 
 // hang kills and starts orderers until one falls into the deadlock of Fabric 2.5.0. The longer their log, the likelier: with
 // a few blocks never, with a few dozen nearly always, and then no restart cures it any more. So the log grows by a block a
-// try. Without luck the test says that it saw nothing.
+// try. Whether it is seen is chance, so what must hold is asserted of a stand-in (TestHungOrderer), and this test is
+// skipped, and says so, when it saw nothing or no restart cured.
 func (r *rig) hang(t *testing.T) {
 	if v := r.net.FabricVersion(); v != "2.5.0" && v != "2.5.1" && v != "2.5.2" {
 		t.Skipf("left out: Fabric %s does not hang", v)
@@ -488,7 +517,7 @@ func (r *rig) hang(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("none of %d restarts hung: nothing to see this time", tries)
+	t.Skipf("none of %d restarts hung: nothing was seen this time", tries)
 }
 
 // unhang applies the cure, again if need be, as it says.
@@ -505,6 +534,7 @@ func (r *rig) unhang(t *testing.T, tries int, f Finding) {
 		}
 		t.Logf("every restart hung: only a newer Fabric helps")
 	}
+	t.Skip("found, and not cured by restarts")
 }
 
 // down: a network that was stopped is down as a whole, and the command still comes to its end; a folder without a
@@ -513,7 +543,7 @@ func (r *rig) down(t *testing.T) {
 	if out, err := r.shell("zl-network down --dir " + r.dir); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	r.expect(t, []Code{OrdererDown, PeerDown, ChaincodeGone, NodeDown})
+	r.expect(t, []Code{OrdererDown, NoLeader, PeerDown, ChaincodeGone, NodeDown})
 	for _, line := range []string{"zl-network doctor --dir " + t.TempDir(), "zl-network doctor --lang de --dir " + r.dir, "zl-network doctor --unknown"} {
 		out, err := r.shell(line)
 		var exit *exec.ExitError

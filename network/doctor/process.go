@@ -16,6 +16,7 @@ import (
 func (l *looker) process(p *fabric.Process, out *Program) {
 	out.Pid = p.Pid()
 	out.Frozen = out.Pid != 0 && frozen(out.Pid)
+	out.Former = p.Former()
 	if out.Pid == 0 {
 		out.LastLog = lastLine(p.Log())
 	}

@@ -232,6 +232,7 @@ func (l *looker) dial(ctx context.Context, s *fabric.Service, p *Program) {
 }
 
 func (l *looker) node(ctx context.Context, n *fabric.Node, p *Program) {
+	p.Silent, p.Node = "", nil // of an earlier look
 	a, err := l.get(ctx, hostOf(n.AdminURL), "/readyz")
 	if err != nil {
 		p.Silent = plain(err)
