@@ -71,13 +71,16 @@ func (s standIn) serve(dir string) error {
 		admin := http.Server{Addr: s.Admin, Handler: participation, TLSConfig: &tls.Config{ClientAuth: tls.RequireAnyClientCert}}
 		ended <- admin.ListenAndServeTLS(s.Cert, s.Key)
 	}()
-	go func() { // whatever becomes of the test, it ends
-		for parent := os.Getppid(); os.Getppid() == parent; {
-			time.Sleep(100 * time.Millisecond)
-		}
-		ended <- nil
-	}()
+	go func() { ended <- orphaned() }()
 	return <-ended
+}
+
+// orphaned returns when the program that started this one is gone: whatever becomes of a test, its stand-ins end.
+func orphaned() error {
+	for parent := os.Getppid(); os.Getppid() == parent; {
+		time.Sleep(100 * time.Millisecond)
+	}
+	return nil
 }
 
 // serveStandIn is what the test program does in an orderer's place.
@@ -94,18 +97,22 @@ func serveStandIn() error {
 	return s.serve(dir)
 }
 
-// standIns makes and starts a network of nothing but three stand-ins, of which orderer-2 hangs at its first starts.
-func standIns(t *testing.T, hangs int) *fabric.Network {
+// tick is the Raft clock of stand-ins.
+const tick = 50 * time.Millisecond
+
+// folder makes the folder of a network of stand-ins: the test program is its orderers and its nodes.
+func folder(t *testing.T) string {
 	t.Helper()
 	dir, bin := t.TempDir(), t.TempDir()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(bin, "orderer"), []byte("#!/bin/sh\nexec '"+exe+"' orderer\n"), 0o700)
-	const tick = 50 * time.Millisecond
+	for _, name := range []string{"orderer", "node"} {
+		write(t, filepath.Join(bin, name), []byte("#!/bin/sh\nexec '"+exe+"' "+name+" \"$@\"\n"), 0o700)
+	}
 	state, err := json.Marshal(map[string]any{"format": 1, "fabric": "2.5.0", "ports": map[string]int{}, "contracts": nil, "spec": fabric.Spec{
-		Dir: dir, Bin: bin, Orgs: 3, Consensus: fabric.Raft, Policy: 2, Version: "1", Tick: tick, Bind: "127.0.0.1",
+		Dir: dir, Bin: bin, Program: filepath.Join(bin, "node"), Orgs: 3, Consensus: fabric.Raft, Policy: 2, Version: "1", Tick: tick, Bind: "127.0.0.1",
 		Batch: fabric.Batch{Timeout: time.Second, Messages: 10, Preferred: 1 << 20, Absolute: 1 << 20},
 	}})
 	if err != nil {
@@ -117,6 +124,13 @@ func standIns(t *testing.T, hangs int) *fabric.Network {
 			t.Fatal(err)
 		}
 	}
+	return dir
+}
+
+// standIns makes and starts a network of nothing but three orderers' stand-ins, of which orderer-2 hangs at its first starts.
+func standIns(t *testing.T, hangs int) *fabric.Network {
+	t.Helper()
+	dir := folder(t)
 	n, err := fabric.Open(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -10,10 +10,14 @@ import (
 	"time"
 )
 
-// The test program is also the stranger that holds a port, and an orderer's stand-in.
+// The test program is also the stranger that holds a port, and the stand-in of an orderer and a node.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "orderer" {
 		fmt.Fprintln(os.Stderr, serveStandIn())
+		os.Exit(1)
+	}
+	if len(os.Args) == 5 && os.Args[1] == "node" {
+		fmt.Fprintln(os.Stderr, serveNode(os.Args[4]))
 		os.Exit(1)
 	}
 	if len(os.Args) == 3 && os.Args[1] == "squat" {
