@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// certificates are the server's TLS files as they stand on disk. Handshakes are rare (a peer holds one
-// connection), so each reads the files again. Files that cannot be used, such as a new certificate beside
-// the old key while somebody is replacing both, leave what was read last in use and are logged.
+// certificates are the server's TLS files as they stand on disk. Whoever asks has the files read again:
+// handshakes, which are rare (a peer holds one connection), readiness and the metric. Files that cannot be used,
+// such as a new certificate beside the old key while somebody is replacing both, leave what was read last in use
+// and are logged.
 type certificates struct {
 	cert, key, roots string // paths; roots may be empty
 	log              *slog.Logger
@@ -24,6 +25,7 @@ type certificates struct {
 	seen   [3][]byte   // the files as last tried; guarded by mu
 	config *tls.Config // of the last files that could be used; guarded by mu
 	until  time.Time   // when its certificate expires; guarded by mu
+	said   string      // why the files cannot be used, as last logged; guarded by mu
 }
 
 // openCertificates reads the files, which must be usable now.
@@ -82,28 +84,36 @@ func (s *certificates) refresh() error {
 	return nil
 }
 
-func (s *certificates) current() *tls.Config {
+// current is the configuration of the files as they stand now, and when its certificate expires.
+func (s *certificates) current() (*tls.Config, time.Time) {
+	why := ""
 	if err := s.refresh(); err != nil {
+		why = err.Error()
 		s.failed()
-		s.log.Warn("TLS files cannot be used; those read before stay in use. Replace them as a whole.", "error", err.Error())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.config
+	if why != "" && why != s.said {
+		s.log.Warn("TLS files cannot be used; those read before stay in use. Replace them as a whole.", "error", why)
+	}
+	s.said = why
+	return s.config, s.until
 }
 
 // Expires is when the certificate in use ends.
 func (s *certificates) Expires() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.until
+	_, until := s.current()
+	return until
 }
 
 // Peers is the configuration of the listener for peers.
 func (s *certificates) Peers() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.current(), nil },
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			c, _ := s.current()
+			return c, nil
+		},
 	}
 }
 
@@ -112,7 +122,8 @@ func (s *certificates) Admin() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			c := s.current().Clone()
+			c, _ := s.current()
+			c = c.Clone()
 			c.ClientAuth, c.ClientCAs, c.NextProtos = tls.NoClientCert, nil, nil
 			return c, nil
 		},

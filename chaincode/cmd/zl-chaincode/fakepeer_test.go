@@ -19,6 +19,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -391,6 +393,19 @@ func (s *served) probe(path string) (int, string) {
 		s.t.Fatal(err)
 	}
 	return r.StatusCode, b.String()
+}
+
+// metric is the value of one without labels.
+func (s *served) metric(name string) float64 {
+	s.t.Helper()
+	_, page := s.probe("/metrics")
+	_, rest, _ := strings.Cut(page, "\nzhenglian_chaincode_"+name+" ")
+	line, _, _ := strings.Cut(rest, "\n")
+	v, err := strconv.ParseFloat(line, 64)
+	if err != nil {
+		s.t.Fatalf("%s: %v", name, err)
+	}
+	return v
 }
 
 // until polls a condition.

@@ -45,7 +45,7 @@ func newMetrics() *metrics {
 		panics:      prometheus.NewCounter(prometheus.CounterOpts{Name: name("panics_total"), Help: "Calls in which the contract panicked."}),
 		peers:       prometheus.NewGauge(prometheus.GaugeOpts{Name: name("peers"), Help: "Peers that are connected."}),
 		running:     prometheus.NewGauge(prometheus.GaugeOpts{Name: name("invocations_running"), Help: "Calls being answered."}),
-		tlsFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: name("tls_reload_failures_total"), Help: "Connections at which the TLS files could not be used and those read before were."}),
+		tlsFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: name("tls_reload_failures_total"), Help: "Times that the TLS files were looked at and could not be used; those read before stay in use."}),
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: name("build_info"), Help: "Always 1; the build is in the labels.",

@@ -332,15 +332,65 @@ func TestRotation(t *testing.T) {
 	if got := served(as); got != "second" {
 		t.Errorf("without the file: %s", got)
 	}
-	if _, page := s.probe("/metrics"); !strings.Contains(page, "\nzhenglian_chaincode_tls_reload_failures_total 2\n") {
-		t.Error("failures are not counted")
+	if n := s.metric("tls_reload_failures_total"); n < 2 {
+		t.Errorf("%v failures are counted", n)
 	}
-	short := ours.issueFor("third", -time.Minute)
-	write(t, dir, "cert.pem", short.certificate)
-	write(t, dir, "key.pem", short.key)
-	served(as)
-	if code, text := s.probe("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "expired") {
-		t.Errorf("expired: %d %s", code, text)
+}
+
+// TestRenewedWithoutHandshake: peers hold their connections, so a certificate may be renewed and the one before end
+// without a handshake in between; readiness and the metric know the new one, and one that does not fit is told of.
+func TestRenewedWithoutHandshake(t *testing.T) {
+	cc, _ := theContract()
+	dir := t.TempDir()
+	put := func(life time.Duration) issued {
+		i := ours.issueFor("server", life)
+		tlsFiles(t, dir, ours, i)
+		return i
+	}
+	const soon, late = 2 * time.Second, 50 * time.Minute
+	s := serve(t, Config{TLS: tlsFiles(t, dir, ours, ours.issueFor("server", soon))}, cc)
+	ready := func(when string, want int) {
+		t.Helper()
+		if code, text := s.probe("/readyz"); code != want || (want != http.StatusOK && !strings.Contains(text, "expired")) {
+			t.Errorf("%s: %d %s", when, code, text)
+		}
+	}
+	expires := func() time.Duration {
+		return time.Until(time.Unix(int64(s.metric("tls_expires_timestamp_seconds")), 0))
+	}
+	old := time.Now().Add(soon)
+	if left := expires(); left > soon {
+		t.Errorf("the first certificate is said to last %v", left)
+	}
+	renewed := put(late)
+	if left := expires(); left < soon {
+		t.Errorf("the renewed certificate is said to last %v", left)
+	}
+	ready("between renewal and the old end", http.StatusOK)
+	time.Sleep(time.Until(old) + 10*time.Millisecond)
+	ready("after the old end", http.StatusOK)
+
+	other := ours.issue("server")
+	write(t, dir, "key.pem", other.key)
+	failures := s.metric("tls_reload_failures_total")
+	for range 3 {
+		ready("with another key beside it", http.StatusOK)
+	}
+	if n := s.metric("tls_reload_failures_total"); n < failures+3 {
+		t.Errorf("%v failures after %v and three looks", n, failures)
+	}
+	write(t, dir, "key.pem", renewed.key)
+	put(-time.Minute)
+	ready("expired", http.StatusServiceUnavailable)
+	put(late)
+	ready("renewed again", http.StatusOK)
+
+	s.stop()
+	if err := s.ended(); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(s.log.String(), "cannot be used"); n != 1 {
+		t.Errorf("the pair that does not fit stands %d times in the log", n)
 	}
 }
 
