@@ -35,7 +35,7 @@ type Config struct {
 	dir string // of the file
 }
 
-// TLSConfig names PEM files. They are read again at each connection: a renewed certificate needs no restart.
+// TLSConfig names PEM files. They are read again at each connection and probe: a renewed certificate needs no restart.
 type TLSConfig struct {
 	Cert        string `yaml:"cert"`         // certificate and its chain (CHAINCODE_TLS_CERT)
 	Key         string `yaml:"key"`          // (CHAINCODE_TLS_KEY)
@@ -139,11 +139,11 @@ func (c *Config) check() error {
 		return fmt.Errorf("admin: %s is beyond this machine, so tls.cert and tls.key are needed", c.Admin)
 	}
 	if _, err := digest("genesis_digest", c.GenesisDigest); err != nil {
-		return fmt.Errorf("%w: `zhenglian init` printed it, and every member uses the same", err)
+		return fmt.Errorf("%w: `zhenglian consortium genesis` printed it (for a pilot that moves here, `zhenglian migrate plan`), and every member uses the same", err)
 	}
 	if c.ImportFrom != "" {
 		if _, err := digest("import_from", c.ImportFrom); err != nil {
-			return fmt.Errorf("%w: it is the genesis_block of the moving nodes' zhenglian.yaml", err)
+			return fmt.Errorf("%w: `zhenglian migrate plan` prints it as block 0, and every member uses the same", err)
 		}
 	}
 	switch c.LogLevel {

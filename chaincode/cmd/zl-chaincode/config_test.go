@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -42,6 +45,35 @@ func TestConfig(t *testing.T) {
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// The operators' page has every key.
+func TestKeysDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "ops", "zl-chaincode.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := 0
+	var look func(of reflect.Type, above string)
+	look = func(of reflect.Type, above string) {
+		for f := range of.Fields() {
+			key := f.Tag.Get("yaml")
+			if key == "" {
+				continue
+			}
+			if f.Type.Kind() == reflect.Struct {
+				look(f.Type, key+".")
+				continue
+			}
+			if keys++; !strings.Contains(string(page), "`"+above+key+"`") {
+				t.Errorf("%s stands nowhere in the page", above+key)
+			}
+		}
+	}
+	look(reflect.TypeFor[Config](), "")
+	if keys < 10 {
+		t.Errorf("only %d keys", keys)
 	}
 }
 
