@@ -18,6 +18,9 @@ type Write struct {
 	IdempotencyKey string
 	// NoWait returns once the operations are durably accepted, which may be before they are committed.
 	NoWait bool
+	// Accepted, where given, is told the outcomes, some of which are pending, when the node first says that all are
+	// durably accepted and the call begins to wait for the ledger. Not called with NoWait.
+	Accepted func([]model.Outcome)
 }
 
 // Submit sends operations, at most model.MaxOperations, and returns their outcomes in order.
@@ -25,8 +28,9 @@ type Write struct {
 // The node accepts all of them or none: an error about one is an *ElementError and nothing was written.
 // Accepted operations are committed or refused one by one: look at each outcome's Status and Problem.
 //
-// Unless NoWait, Submit returns when none is pending. If ctx ends before, it returns what is known with
-// outcome_unknown: the operations are not lost, and the same IdempotencyKey tells later what became of them.
+// Unless NoWait, Submit returns when none is pending. If ctx ends before, or the node is lost, it returns the
+// outcomes as last known with outcome_unknown: the operations are not lost, and the same IdempotencyKey tells later
+// what became of them.
 func (c *Client) Submit(ctx context.Context, drafts []model.Draft, w Write) ([]model.Outcome, error) {
 	if len(drafts) == 0 {
 		return nil, nil
@@ -35,11 +39,7 @@ func (c *Client) Submit(ctx context.Context, drafts []model.Draft, w Write) ([]m
 	if err != nil {
 		return nil, err
 	}
-	var out []model.Outcome
-	err = c.write(ctx, http.MethodPost, "/v1/operations", body, w, func(a answer) error {
-		out, err = decodeOutcomes(a.body)
-		return err
-	})
+	out, err := c.write(ctx, http.MethodPost, "/v1/operations", body, w, decodeOutcomes)
 	if err == nil && len(out) != len(drafts) {
 		err = model.E(model.CodeInvalidJSON).With("the node answered %d operations with %d outcomes", len(drafts), len(out))
 	}
@@ -48,7 +48,9 @@ func (c *Client) Submit(ctx context.Context, drafts []model.Draft, w Write) ([]m
 
 // write sends a request under its key until its operations are settled. While they are pending, sending the
 // same request again is the way to wait on: the node knows it by its key and answers with the outcomes.
-func (c *Client) write(ctx context.Context, method, path string, body []byte, w Write, decode func(answer) error) error {
+//
+// What the node has once accepted stays accepted, whatever becomes of the waiting.
+func (c *Client) write(ctx context.Context, method, path string, body []byte, w Write, decode func([]byte) ([]model.Outcome, error)) ([]model.Outcome, error) {
 	r := call{method: method, path: path, body: body, key: w.IdempotencyKey}
 	if r.key == "" {
 		r.key = newKey()
@@ -56,36 +58,69 @@ func (c *Client) write(ctx context.Context, method, path string, body []byte, w 
 	if w.NoWait {
 		r.path += "?wait=accepted"
 	}
+	var accepted []model.Outcome // as last known; nil before they are accepted
 	for {
 		a, err := c.do(ctx, r)
 		if err != nil {
-			return err
+			if accepted == nil || decides(err) {
+				return nil, err
+			}
+			return accepted, waitedFor(r.key, err)
 		}
-		if err := decode(a); err != nil {
-			return err
+		out, err := decode(a.body)
+		if err != nil {
+			if accepted == nil {
+				return nil, err
+			}
+			return accepted, waitedFor(r.key, err)
 		}
 		if a.status != http.StatusAccepted || w.NoWait {
-			return nil
+			return out, nil
 		}
+		if accepted == nil && w.Accepted != nil {
+			w.Accepted(out)
+		}
+		accepted = out
 		if !sleep(ctx, firstPause) {
-			return model.E(model.CodeOutcomeUnknown).With("accepted under Idempotency-Key %s", r.key).Because(ctx.Err())
+			return accepted, waitedFor(r.key, ctx.Err())
 		}
 	}
+}
+
+// decides reports whether the answer to a request that was accepted before is its one operation's refusal. The
+// others say how the node is, or what it thinks of the caller now.
+func decides(err error) bool {
+	e := model.AsError(err)
+	switch e.Kind() {
+	case model.Unknown, model.Unavailable, model.Limited, model.Unauthenticated, model.Internal:
+		return false
+	}
+	return e.Code != model.CodeForbidden
+}
+
+// waitedFor says that operations are accepted and the waiting for them has ended.
+func waitedFor(key string, err error) error {
+	if e := model.AsError(err); e.Code == model.CodeOutcomeUnknown && e.Cause != nil {
+		err = e.Cause // it knew less
+	}
+	return model.E(model.CodeOutcomeUnknown).With("accepted under Idempotency-Key %s", key).Because(err)
 }
 
 // writeOne sends a request for one operation. The node answers a refused one with its problem, which is an
 // error here, so the outcome of a call without error is committed, or pending with NoWait.
 func (c *Client) writeOne(ctx context.Context, method, path string, in any, w Write) (model.Outcome, error) {
-	var out model.Outcome
 	body, err := encode(in)
 	if err != nil {
-		return out, err
+		return model.Outcome{}, err
 	}
-	err = c.write(ctx, method, path, body, w, func(a answer) error {
-		out = model.Outcome{}
-		return decodeAnswer(a.body, &out)
+	out, err := c.write(ctx, method, path, body, w, func(b []byte) ([]model.Outcome, error) {
+		one := make([]model.Outcome, 1)
+		return one, decodeAnswer(b, &one[0])
 	})
-	return out, err
+	if len(out) == 0 {
+		return model.Outcome{}, err
+	}
+	return out[0], err
 }
 
 // Operation tells what became of an operation.
