@@ -14,10 +14,11 @@ import (
 
 // Bounds of what is read of a policy. One beyond them is met by nobody. Fabric has none but those of the message that
 // a policy stands in, and each organisation sets policies of its own: a tighter bound would let any of them stop whoever
-// follows the channel. Messages nest 10,000 deep, two for each level of a policy; a rule takes four bytes.
+// follows the channel. Messages nest 10,000 deep, two for each level of a policy; a rule takes four bytes, as does a
+// principal that anybody meets.
 const (
 	maxPolicyDepth = 10_000
-	maxPolicyNodes = 8 << 20
+	maxPolicyNodes = 8 << 20 // rules and principals, those in combined ones included
 )
 
 // A Policy says whose signatures are needed. It is immutable and safe for concurrent use; the nil one is met by
@@ -109,23 +110,39 @@ func (m *implicit) met(signers []*msp.Subject, _ []bool) bool {
 	return n == m.need
 }
 
-// compiler turns a signature policy into rules, and counts them.
+// compiler turns a signature policy into rules, and counts them and the principals.
 type compiler struct {
 	leaves []rule // by identity
-	nodes  int
+	left   int    // how many more there may be
 }
 
 func compileSignature(env *common.SignaturePolicyEnvelope) (rule, error) {
-	c := &compiler{leaves: make([]rule, len(env.GetIdentities()))}
-	for i, p := range env.GetIdentities() {
-		c.leaves[i] = &signedBy{msp.ReadPrincipal(p)}
+	return (&compiler{left: maxPolicyNodes}).signature(env)
+}
+
+var (
+	errPolicyDeep = fmt.Errorf("the policy's rules are nested more than %d deep", maxPolicyDepth)
+	errPolicyLong = fmt.Errorf("the policy has more than %d rules and principals", maxPolicyNodes)
+)
+
+func (c *compiler) signature(env *common.SignaturePolicyEnvelope) (rule, error) {
+	c.leaves = make([]rule, 0, len(env.GetIdentities()))
+	for _, p := range env.GetIdentities() {
+		principal, err := msp.ReadPrincipal(p, &c.left)
+		if err != nil {
+			return nil, errPolicyLong // the one cause that there is
+		}
+		c.leaves = append(c.leaves, &signedBy{principal})
 	}
 	return c.compile(env.GetRule(), maxPolicyDepth)
 }
 
 func (c *compiler) compile(p *common.SignaturePolicy, depth int) (rule, error) {
-	if c.nodes++; depth == 0 || c.nodes > maxPolicyNodes {
-		return nil, fmt.Errorf("the policy is deeper than %d or has more than %d rules", maxPolicyDepth, maxPolicyNodes)
+	if depth == 0 {
+		return nil, errPolicyDeep
+	}
+	if c.left--; c.left < 0 {
+		return nil, errPolicyLong
 	}
 	switch t := p.GetType().(type) {
 	case *common.SignaturePolicy_NOutOf_:

@@ -50,6 +50,12 @@ func TestPolicies(t *testing.T) {
 	for range 4000 { // a message nests 10,000 deep, and Fabric has no other bound
 		deep = gate(1, deep)
 	}
+	// Combined principals nest as bytes in bytes, and no message bounds that. Each level copied into the next is slow
+	// to make; msp's own test goes deeper.
+	nested := combined(role("BeijingMSP", mspproto.MSPRole_PEER))
+	for range 5000 {
+		nested = combined(nested)
+	}
 	member, peerA, peerB := role("BeijingMSP", mspproto.MSPRole_MEMBER), role("BeijingMSP", mspproto.MSPRole_PEER), role("HebeiMSP", mspproto.MSPRole_PEER)
 	type who = []fabblocktest.Signer
 	type principals = []*mspproto.MSPPrincipal
@@ -87,6 +93,8 @@ func TestPolicies(t *testing.T) {
 		{name: "both of a combination", rule: leaf(0), of: principals{combined(member, unit("BeijingMSP", "peer", root[:]))}, who: who{a.Peer}, want: true},
 		{name: "one of a combination", rule: leaf(0), of: principals{combined(member, unit("BeijingMSP", "client", root[:]))}, who: who{a.Peer}},
 		{name: "an empty combination", rule: leaf(0), of: principals{combined()}, who: who{a.Peer}},
+		{name: "a nest of combinations", rule: leaf(0), of: principals{nested}, who: who{a.Peer}, want: true},
+		{name: "a nest for another", rule: leaf(0), of: principals{nested}, who: who{b.Peer}},
 		{name: "an unknown kind", rule: leaf(0), of: principals{{PrincipalClassification: 9}}, who: who{a.Peer}},
 
 		{name: "both", rule: gate(2, leaf(0), leaf(1)), of: principals{peerA, peerB}, who: who{a.Peer, b.Peer}, want: true},

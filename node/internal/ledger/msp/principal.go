@@ -2,14 +2,11 @@ package msp
 
 import (
 	"bytes"
+	"errors"
 
 	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"google.golang.org/protobuf/proto"
 )
-
-// maxCombined bounds how deep combined principals are read. A deeper one is met by nobody. Fabric has no bound; this
-// one is there for the stack's sake.
-const maxCombined = 4096
 
 // A Principal says who a signer must be: the leaf of a policy. The zero one is met by nobody, and so is one that
 // cannot be read: to Fabric both are an error each time somebody is measured by them, never one of the policy.
@@ -20,7 +17,7 @@ type Principal struct {
 	unit  string
 	chain []byte
 	key   [32]byte
-	all   []Principal
+	all   []Principal // simple ones
 }
 
 type principalKind uint8
@@ -34,12 +31,25 @@ const (
 	metByAll
 )
 
-// ReadPrincipal reads a principal of any of Fabric's kinds: role, organizational unit, identity, anonymity, combined.
-func ReadPrincipal(p *mspproto.MSPPrincipal) Principal { return readPrincipal(p, maxCombined) }
+// ErrTooMany is why principals are not read: there are more of them than are to be read.
+var ErrTooMany = errors.New("too many principals")
 
-func readPrincipal(p *mspproto.MSPPrincipal, depth int) Principal {
-	raw := p.GetPrincipal()
-	switch p.GetPrincipalClassification() {
+// ReadPrincipal reads a principal of any of Fabric's kinds: role, organizational unit, identity, anonymity, combined.
+// left is how many more may be read, and is counted down: one for the principal and one for each in it, however deep.
+// That they are more, ErrTooMany, is the only error.
+func ReadPrincipal(p *mspproto.MSPPrincipal, left *int) (Principal, error) {
+	if *left--; *left < 0 {
+		return Principal{}, ErrTooMany
+	}
+	if kind := p.GetPrincipalClassification(); kind != mspproto.MSPPrincipal_COMBINED {
+		return readSimple(kind, p.GetPrincipal()), nil
+	}
+	return readCombined(p.GetPrincipal(), left)
+}
+
+// readSimple reads a principal that holds no others.
+func readSimple(kind mspproto.MSPPrincipal_Classification, raw []byte) Principal {
+	switch kind {
 	case mspproto.MSPPrincipal_ROLE:
 		var r mspproto.MSPRole
 		role, ok := Role(0), false
@@ -63,16 +73,6 @@ func readPrincipal(p *mspproto.MSPPrincipal, depth int) Principal {
 		if proto.Unmarshal(raw, &a) == nil && a.GetAnonymityType() == mspproto.MSPIdentityAnonymity_NOMINAL {
 			return Principal{kind: metByNamed}
 		}
-	case mspproto.MSPPrincipal_COMBINED:
-		var c mspproto.CombinedPrincipal
-		if depth == 0 || proto.Unmarshal(raw, &c) != nil || len(c.GetPrincipals()) == 0 {
-			break
-		}
-		all := Principal{kind: metByAll}
-		for _, part := range c.GetPrincipals() {
-			all.all = append(all.all, readPrincipal(part, depth-1))
-		}
-		return all
 	}
 	return Principal{}
 }

@@ -283,25 +283,3 @@ func TestUnusableList(t *testing.T) {
 		t.Errorf("with an unusable list: %v", err)
 	}
 }
-
-func FuzzPrincipal(f *testing.F) {
-	ca, err := NewCA("BeijingMSP", "ca")
-	if err != nil {
-		f.Fatal(err)
-	}
-	s, err := rosterOf(f, ca.Config()).Identify(issueTo(f, ca, "bj", Validity{}).Serialized())
-	if err != nil {
-		f.Fatal(err)
-	}
-	role, err := proto.Marshal(&mspproto.MSPRole{MspIdentifier: "BeijingMSP"})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(int32(0), role)
-	f.Add(int32(4), []byte{0x0a, 0x02, 0x08, 0x04})
-	f.Add(int32(9), []byte{})
-	f.Fuzz(func(_ *testing.T, kind int32, raw []byte) {
-		p := ReadPrincipal(&mspproto.MSPPrincipal{PrincipalClassification: mspproto.MSPPrincipal_Classification(kind), Principal: raw})
-		_ = p.MetBy(s)
-	})
-}
