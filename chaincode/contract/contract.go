@@ -151,6 +151,9 @@ func (c *Contract) run(t *tx, x *model.Execution, call model.Call, importing boo
 			ops[i], bodies[i] = d.op, d.body
 			continue
 		}
+		if c.Decoded != nil {
+			raw = bytes.Clone(raw) // what is remembered would hold the whole pack or block that this is a part of
+		}
 		if ops[i], err = model.DecodeOperation(raw); err != nil {
 			return nil, err
 		}

@@ -23,7 +23,7 @@ type decoded struct {
 	body any
 }
 
-// NewDecoded remembers up to n operations, at some 3 KB each.
+// NewDecoded remembers up to n operations, at some 3 KB each; of 64 KB at most in canonical form.
 func NewDecoded(n int) *Decoded {
 	return &Decoded{known: make(map[model.Digest]decoded, n), order: make([]model.Digest, n)}
 }

@@ -2,7 +2,10 @@ package contract_test
 
 import (
 	"reflect"
+	"runtime"
 	"testing"
+	"time"
+	"weak"
 
 	"github.com/zhenglian/zhenglian/chaincode/contract"
 	"github.com/zhenglian/zhenglian/chaincode/contract/contracttest"
@@ -37,4 +40,28 @@ func TestDecodedDecidesAlike(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDecodedKeepsNoMore: what is remembered of an operation does not hold the block or pack that it came in.
+func TestDecodedKeepsNoMore(t *testing.T) {
+	l := contracttest.New()
+	k := *l.Contract
+	k.Decoded = contract.NewDecoded(10)
+	execute := func() weak.Pointer[byte] {
+		op := issue(l, "bj-scjg", 1)
+		raw := op.Encode()
+		block := append(make([]byte, 1<<20), raw...)
+		call := model.Call{Function: model.FunctionApply, Args: [][]byte{block[1<<20:]}, Msp: "BeijingMSP", CommonName: "beijing", Time: now}
+		if x, err := k.Execute(l.State, call); err != nil || len(x.Applied) != 1 {
+			t.Fatal(x, err)
+		}
+		return weak.Make(&block[0])
+	}
+	held := execute()
+	for end := time.Now().Add(5 * time.Second); held.Value() != nil; runtime.GC() {
+		if time.Now().After(end) {
+			t.Fatal("the block is still held")
+		}
+	}
+	runtime.KeepAlive(k.Decoded)
 }
