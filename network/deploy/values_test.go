@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -133,5 +135,22 @@ func agree(t *testing.T, where, msp, domain string, peers []string, nodeYAML, ch
 	}
 	if own != len(peers) {
 		t.Errorf("%s: %d of %d own peers are gateways", where, own, len(peers))
+	}
+}
+
+// Every example shows where a ledger that took over a pilot's is named: in the node's file and in the contract's.
+func TestImportFromIsShown(t *testing.T) {
+	for _, dir := range []string{overlays[0] + "/values", overlays[1] + "/values", composeExample} {
+		shown := func(name string) string {
+			raw, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Replace(string(raw), "\n# import_from: ", "\nimport_from: ", 1)
+		}
+		node, cc := parse[nodeFile](t, shown("zhenglian.yaml")), parse[chaincodeFile](t, shown("zl-chaincode.yaml"))
+		if node.ImportFrom != nobody || cc.ImportFrom != nobody {
+			t.Errorf("%s shows %q for the node, %q for the contract", dir, node.ImportFrom, cc.ImportFrom)
+		}
 	}
 }
