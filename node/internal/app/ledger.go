@@ -61,10 +61,13 @@ func OpenLedger(c *LedgerServer, log *slog.Logger) (*embedded.Ledger, error) {
 // ServeLedger runs an embedded ledger on TLS TCP until ctx ends. ready is told the address. A ledger that
 // could not write is opened anew once its disk has room.
 func ServeLedger(ctx context.Context, c *LedgerServer, log *slog.Logger, ready func(net.Addr)) error {
-	cert, err := newPair(c.path(c.TLSCert), c.path(c.TLSKey))
+	cert, err := newPair(c.path(c.TLSCert), c.path(c.TLSKey), log)
 	if err != nil {
 		return err
 	}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	go cert.keep(serving)
 	config := &tls.Config{GetCertificate: cert.get, MinVersion: tls.VersionTLS13}
 	for {
 		again, err := serveLedgerOnce(ctx, c, log, config, ready)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -52,6 +53,7 @@ type Node struct {
 	api      *httpapi.API
 	metrics  *prometheus.Registry
 	expiry   prometheus.Gauge // of the ledger identity
+	cert     *pair            // of the API; nil without TLS
 
 	imported atomic.Bool // the import of the ledger before is known to be closed
 
@@ -63,9 +65,13 @@ type Node struct {
 // Run opens a node, serves until ctx ends or the node cannot go on, and closes it.
 func Run(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	// A node allocates much and keeps little: collecting at a fourfold heap costs less than at twice, and the
-	// limit keeps a large heap from growing so.
-	debug.SetGCPercent(300)
-	debug.SetMemoryLimit(512 << 20)
+	// limit keeps a large heap from growing so. What an operator has set stays.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(300)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(512 << 20)
+	}
 	n := &Node{cfg: cfg, log: log, started: time.Now(), metrics: prometheus.NewRegistry()}
 	err := n.open()
 	if err == nil {
@@ -236,6 +242,9 @@ func (n *Node) openWrite() error {
 }
 
 func (n *Node) openAPI() error {
+	if err := n.openCertificate(); err != nil {
+		return err
+	}
 	secret, err := n.vault.Secret(NodeSecret, func() []byte { s := model.NewSalt(); return s[:] })
 	if err != nil {
 		return err
@@ -250,6 +259,23 @@ func (n *Node) openAPI() error {
 		Verifier: n.verifier, Health: health{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 	})
 	return err
+}
+
+func (n *Node) openCertificate() (err error) {
+	if n.cfg.TLSCert != "" {
+		if n.cert, err = newPair(n.path(n.cfg.TLSCert), n.path(n.cfg.TLSKey), n.log); err != nil {
+			return fmt.Errorf("tls_cert: %w", err)
+		}
+	}
+	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "zhenglian_tls_expiry_timestamp_seconds", Help: "When the API's TLS certificate in use expires; +Inf without TLS.",
+	}, func() float64 {
+		if n.cert == nil {
+			return math.Inf(1)
+		}
+		return float64(n.cert.until().Unix())
+	}))
+	return nil
 }
 
 // Version is the program's version as it was built.
@@ -273,12 +299,8 @@ func (n *Node) serve(ctx context.Context) error {
 	}
 	server := n.api.NewServer()
 	adminServer := &http.Server{Handler: n.api.Admin(n.metrics), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute}
-	if n.cfg.TLSCert != "" {
-		cert, err := newPair(n.path(n.cfg.TLSCert), n.path(n.cfg.TLSKey))
-		if err != nil {
-			return errors.Join(fmt.Errorf("tls_cert: %w", err), api.Close(), admin.Close())
-		}
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get}
+	if n.cert != nil {
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.cert.get}
 	}
 	failed := make(chan error, 4)
 	go func() {
@@ -302,6 +324,9 @@ func (n *Node) serve(ctx context.Context) error {
 	go n.refreshKeys(loops)
 	go n.found(loops)
 	go n.renew(loops)
+	if n.cert != nil {
+		go n.cert.keep(loops)
+	}
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)

@@ -4,10 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
@@ -16,41 +17,64 @@ import (
 // renewEvery is how often files that may be renewed are looked at.
 const renewEvery = 5 * time.Second
 
-// pair is a TLS certificate that is read again when its files change, so that it can be renewed while the
-// node serves. A pair that cannot be read, as while it is being written, leaves the last one in use. Safe
-// for concurrent use.
+// pair is a TLS certificate that is read again when its files change, so that it can be renewed while the node
+// serves. Files that do not fit, as while they are being replaced, leave the last one in use. get and until are safe
+// for concurrent use; take is for one goroutine.
 type pair struct {
 	cert, key string
+	log       *slog.Logger
 
-	mu      sync.Mutex
-	loaded  *tls.Certificate // guarded by mu
-	changed string           // stamp of the files when loaded was read; guarded by mu
-	looked  time.Time        // guarded by mu
+	loaded  atomic.Pointer[tls.Certificate]
+	changed string // stamp of the files when loaded was read
+	said    string // why the files cannot be used, as last logged
 }
 
-func newPair(cert, key string) (*pair, error) {
-	p := &pair{cert: cert, key: key}
+func newPair(cert, key string, log *slog.Logger) (*pair, error) {
+	p := &pair{cert: cert, key: key, log: log, changed: stamp(cert, key)}
 	c, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return nil, err
 	}
-	p.loaded, p.changed, p.looked = &c, stamp(cert, key), time.Now()
+	p.loaded.Store(&c)
 	return p, nil
 }
 
 // get is a tls.Config's GetCertificate.
-func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.looked) >= renewEvery {
-		p.looked = time.Now()
-		if now := stamp(p.cert, p.key); now != p.changed {
-			if c, err := tls.LoadX509KeyPair(p.cert, p.key); err == nil {
-				p.loaded, p.changed = &c, now
-			}
+func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.loaded.Load(), nil }
+
+// until is when the certificate in use expires.
+func (p *pair) until() time.Time { return p.loaded.Load().Leaf.NotAfter }
+
+// keep takes the files up when they change, until ctx ends.
+func (p *pair) keep(ctx context.Context) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.take()
 		}
 	}
-	return p.loaded, nil
+}
+
+func (p *pair) take() {
+	now := stamp(p.cert, p.key)
+	if now == p.changed {
+		return
+	}
+	c, err := tls.LoadX509KeyPair(p.cert, p.key)
+	if err != nil {
+		if said := err.Error(); said != p.said {
+			p.said = said
+			p.log.Warn("the changed TLS files cannot be used; the last ones stay in use", "cert", p.cert, "key", p.key, "error", err)
+		}
+		return
+	}
+	p.loaded.Store(&c)
+	p.changed, p.said = now, ""
+	p.log.Info("TLS files were renewed", "until", c.Leaf.NotAfter)
 }
 
 // stamp tells files from what they were before: a renewed one may bear any time, so it is not the youngest alone.
