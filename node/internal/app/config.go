@@ -45,7 +45,7 @@ type Config struct {
 
 // LedgerConfig says where the ledger is: gateways to dial, or a folder that this process serves itself.
 type LedgerConfig struct {
-	Gateways []Gateway `yaml:"gateways" json:"gateways"` // peers, one's own first; the others are used while it fails
+	Gateways []Gateway `yaml:"gateways" json:"gateways"` // peers, one's own first; the others are used while it fails, and until it has been well for a minute
 	Embedded string    `yaml:"embedded" json:"-"`        // folder with ledger.yaml: the ledger runs in this process
 }
 
@@ -91,33 +91,41 @@ func LoadConfig(dir string) (*Config, error) {
 	if err := load(filepath.Join(dir, ConfigFile), c); err != nil {
 		return nil, err
 	}
-	if _, err := model.ParseNodeID(string(c.Node)); err != nil {
-		return nil, fmt.Errorf("%s: node: %w", ConfigFile, err)
-	}
-	if _, err := model.ParseMSPID(string(c.Msp)); err != nil {
-		return nil, fmt.Errorf("%s: msp: %w", ConfigFile, err)
-	}
-	if (len(c.Ledger.Gateways) == 0) == (c.Ledger.Embedded == "") {
-		return nil, fmt.Errorf("%s: ledger: give either gateways or embedded", ConfigFile)
-	}
-	for i, g := range c.Ledger.Gateways {
-		if _, _, err := net.SplitHostPort(g.Address); err != nil {
-			return nil, fmt.Errorf("%s: ledger: gateway %d: address: %w", ConfigFile, i+1, err)
-		}
-		if g.TLSRoots == "" {
-			return nil, fmt.Errorf("%s: ledger: gateway %s: tls_roots is missing: the PEM file of its TLS authority", ConfigFile, g.Address)
-		}
-	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return nil, fmt.Errorf("%s: tls_cert and tls_key go together", ConfigFile)
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	if c.TLSCert == "" && !loopback(c.Listen) {
 		return nil, fmt.Errorf("%s: listen: %s is beyond this machine, so tls_cert and tls_key are needed", ConfigFile, c.Listen)
 	}
-	if !loopback(c.Admin) {
-		return nil, fmt.Errorf("%s: admin: %s must be a loopback address", ConfigFile, c.Admin)
-	}
 	return c, nil
+}
+
+// check finds what cannot be right, but for the API's certificate, which an operator adds.
+func (c *Config) check() error {
+	if _, err := model.ParseNodeID(string(c.Node)); err != nil {
+		return fmt.Errorf("%s: node: %w", ConfigFile, err)
+	}
+	if _, err := model.ParseMSPID(string(c.Msp)); err != nil {
+		return fmt.Errorf("%s: msp: %w", ConfigFile, err)
+	}
+	if (len(c.Ledger.Gateways) == 0) == (c.Ledger.Embedded == "") {
+		return fmt.Errorf("%s: ledger: give either gateways or embedded", ConfigFile)
+	}
+	for i, g := range c.Ledger.Gateways {
+		if _, _, err := net.SplitHostPort(g.Address); err != nil {
+			return fmt.Errorf("%s: ledger: gateway %d: address: %w", ConfigFile, i+1, err)
+		}
+		if g.TLSRoots == "" {
+			return fmt.Errorf("%s: ledger: gateway %s: tls_roots is missing: the PEM file of its TLS authority", ConfigFile, g.Address)
+		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return fmt.Errorf("%s: tls_cert and tls_key go together", ConfigFile)
+	}
+	if !loopback(c.Admin) {
+		return fmt.Errorf("%s: admin: %s must be a loopback address", ConfigFile, c.Admin)
+	}
+	return nil
 }
 
 // LoadLedger reads an embedded ledger's configuration from its folder.
@@ -135,7 +143,7 @@ func LoadLedger(dir string) (*LedgerServer, error) {
 func load(path string, into any) error {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s is missing: run `zhenglian init` first (%w)", path, err)
+		return fmt.Errorf("%s is missing: run `zhenglian init` first, or `zhenglian consortium prepare` and `join` (%w)", path, err)
 	}
 	if err != nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/keystore"
@@ -202,15 +204,25 @@ func Genesis(path, channel string, created time.Time, members []Member, types []
 }
 
 // Join writes the configuration of a prepared node, with copies of the genesis document and of the gateways'
-// TLS authorities, whose paths in n are relative to the working directory. It never overwrites anything.
+// TLS authorities, whose paths in n are relative to the working directory. All is checked before anything is
+// written. It never overwrites anything, but a file that has the right content already is as good as written, and
+// the plan goes last: a call that was cut off is called again.
 func Join(dir, genesis, digest string, n Network) error {
 	var p NodePlan
 	if err := loadJSON(filepath.Join(dir, planFile), &p); err != nil {
+		if _, joined := os.Stat(filepath.Join(dir, ConfigFile)); joined == nil {
+			return fmt.Errorf("%s: this node has joined already: to change something, edit %s", dir, ConfigFile)
+		}
 		return fmt.Errorf("%w: prepare the node first", err)
 	}
 	doc, err := readGenesis(genesis, digest)
 	if err != nil {
 		return err
+	}
+	if d, _, err := model.DecodeGenesis(doc); err != nil {
+		return err
+	} else if d.Channel != n.Channel {
+		return fmt.Errorf("%s is of the channel %q, not of %q", genesis, d.Channel, n.Channel)
 	}
 	if _, err := blockPin(n.GenesisBlock); err != nil {
 		return err
@@ -218,10 +230,7 @@ func Join(dir, genesis, digest string, n Network) error {
 	if _, err := newContract(digest, n.ImportFrom); err != nil {
 		return err
 	}
-	if err := writeNew(filepath.Join(dir, GenesisFile), doc, 0o644); err != nil {
-		return err
-	}
-	ledger, err := n.Ledger.into(dir)
+	ledger, files, err := n.Ledger.copied()
 	if err != nil {
 		return err
 	}
@@ -230,30 +239,66 @@ func Join(dir, genesis, digest string, n Network) error {
 		GenesisBlock: n.GenesisBlock, ImportFrom: n.ImportFrom, Identity: identityName, Listen: p.Listen, Admin: p.Admin, Lang: p.Lang,
 		RatePerSecond: p.RatePerSecond, Ledger: ledger,
 	}
-	if err := save(filepath.Join(dir, ConfigFile), &c); err != nil {
+	if err := c.check(); err != nil {
+		return err
+	}
+	raw, err := yaml.Marshal(&c)
+	if err != nil {
+		return err
+	}
+	files = append(files, newFile{GenesisFile, doc, 0o644}, newFile{ConfigFile, raw, 0o600})
+	if err := writeFiles(dir, files); err != nil {
 		return err
 	}
 	return os.Remove(filepath.Join(dir, planFile))
 }
 
-// into copies the files that the configuration names into a node's folder and returns it as it stands there.
-func (l LedgerConfig) into(dir string) (LedgerConfig, error) {
+// newFile is a file to be written into a node's folder.
+type newFile struct {
+	name string
+	raw  []byte
+	mode os.FileMode
+}
+
+// writeFiles writes those that are not there yet, and none where another content is there.
+func writeFiles(dir string, files []newFile) error {
+	var missing []newFile
+	for _, f := range files {
+		path := filepath.Join(dir, f.name)
+		switch there, err := os.ReadFile(path); {
+		case errors.Is(err, os.ErrNotExist):
+			missing = append(missing, f)
+		case err != nil:
+			return err
+		case !bytes.Equal(there, f.raw):
+			return fmt.Errorf("%s is there with another content, and nothing is ever overwritten: move it away if it is of a call with other values", path)
+		}
+	}
+	for _, f := range missing {
+		if err := writeNew(filepath.Join(dir, f.name), f.raw, f.mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copied is the configuration as it stands in a node's folder, with copies of the files that it names.
+func (l LedgerConfig) copied() (LedgerConfig, []newFile, error) {
 	out := LedgerConfig{Embedded: l.Embedded}
+	var files []newFile
 	for i, g := range l.Gateways {
 		raw, err := os.ReadFile(g.TLSRoots)
 		if err != nil {
-			return out, err
+			return out, nil, err
 		}
 		if _, err := certPool(raw); err != nil {
-			return out, fmt.Errorf("%s: %w", g.TLSRoots, err)
+			return out, nil, fmt.Errorf("%s: %w", g.TLSRoots, err)
 		}
 		name := fmt.Sprintf("gateway-%d-ca.pem", i+1)
-		if err := writeNew(filepath.Join(dir, name), raw, 0o644); err != nil {
-			return out, err
-		}
+		files = append(files, newFile{name, raw, 0o644})
 		out.Gateways = append(out.Gateways, Gateway{Address: g.Address, TLSRoots: name, ServerName: g.ServerName})
 	}
-	return out, nil
+	return out, files, nil
 }
 
 // LoadPlan reads a node's plan, a JSON document. Unknown keys are refused.

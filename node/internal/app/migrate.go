@@ -112,8 +112,10 @@ type moving struct {
 // openMoving opens a switched node's way to the new ledger.
 func openMoving(cfg *Config, w Watch) (*moving, error) {
 	if _, err := os.Stat(cfg.path(migrate.Before)); err != nil || cfg.ImportFrom == "" {
-		_, err := migrate.PlanUndo(cfg.dir, nil)
-		return nil, errors.Join(err, errors.New("run `zhenglian migrate switch` first"))
+		return nil, &migrate.Fault{
+			Code: migrate.CodeNotSwitched, En: "this node has not been switched to another ledger: run `zhenglian migrate switch` first",
+			Zh: "本节点没有切换过账本；请先执行 zhenglian migrate switch", Reason: err,
+		}
 	}
 	m := &moving{&Node{cfg: cfg, log: quiet, started: time.Now(), metrics: prometheus.NewRegistry()}, w}
 	if err := m.openClient(); err != nil {

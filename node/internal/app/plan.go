@@ -67,7 +67,7 @@ func PlanMigration(ctx context.Context, dir string, w Watch) (*Pilot, error) {
 		return nil, err
 	}
 	if s.Height() != p.Blocks || s.Position() != p.Position {
-		return nil, fmt.Errorf("the records have %d blocks and the archive has %d: start the node once on its ledger, let it catch up, and stop it", s.Height(), p.Blocks)
+		return nil, uneven(s.Height(), p.Blocks)
 	}
 	end, err := endOf(ctx, s, nil)
 	if err == nil && end != p.End {

@@ -107,13 +107,18 @@ func switchable(cfg *Config, to Network) (model.Digest, error) {
 		return model.Digest{}, misfit("the new ledger needs the hash of its block 0 and at least one gateway", "缺少新账本创世区块的哈希或网关地址")
 	}
 	if _, err := blockPin(to.GenesisBlock); err != nil {
-		return model.Digest{}, err
+		return model.Digest{}, misfit("the hash of block 0 has 64 hexadecimal digits", "创世区块的哈希为 64 位十六进制数字")
 	}
 	if err := nothingWaits(cfg); err != nil {
 		return model.Digest{}, err
 	}
-	if f, err := Finding(cfg); err != nil || f != nil {
-		return model.Digest{}, errors.Join(err, errors.New("this node's follower has stopped with a finding: see `zhenglian finding --dir` of this folder first"))
+	if f, err := Finding(cfg); err != nil {
+		return model.Digest{}, err
+	} else if f != nil {
+		return model.Digest{}, &migrate.Fault{
+			Code: migrate.CodeDamaged, En: "this node's follower has stopped with a finding: see `zhenglian finding --dir` of this folder first",
+			Zh: "本节点发现账本异常，已停止同步；请先对本文件夹执行 zhenglian finding --dir 查看",
+		}
 	}
 	s, a, err := openRecords(cfg, nil)
 	if err != nil {
@@ -122,9 +127,18 @@ func switchable(cfg *Config, to Network) (model.Digest, error) {
 	defer s.Close()
 	defer a.Close()
 	if s.Height() != a.Height() || a.Height() == 0 {
-		return model.Digest{}, fmt.Errorf("the records have %d blocks and the archive has %d: start the node once on its ledger, let it catch up, and stop it", s.Height(), a.Height())
+		return model.Digest{}, uneven(s.Height(), a.Height())
 	}
 	return pilotOf(cfg, a)
+}
+
+// uneven is a node that was stopped between its two stores, or has nothing yet.
+func uneven(records, archive uint64) error {
+	return &migrate.Fault{
+		Code: migrate.CodeDamaged,
+		En:   fmt.Sprintf("the records have %d blocks and the archive has %d: start the node once on its ledger, let it catch up, and stop it", records, archive),
+		Zh:   fmt.Sprintf("记录库有 %d 个区块，区块归档有 %d 个；请在原账本上启动节点，待其追平后停止", records, archive),
+	}
 }
 
 // pilotOf is the hash of block 0 of the embedded ledger that an archive is of.
@@ -143,7 +157,8 @@ func pilotOf(cfg *Config, a *archive.Archive) (model.Digest, error) {
 		}
 	}
 	if pin, err := blockPin(cfg.GenesisBlock); err != nil || !pin.IsZero() && pin != old.Hash {
-		return model.Digest{}, errors.Join(err, fmt.Errorf("block 0 of the archive has the hash %s, but genesis_block is %s: this is another ledger's archive", model.Digest(old.Hash), cfg.GenesisBlock))
+		return model.Digest{}, misfit(fmt.Sprintf("block 0 of the archive has the hash %s, but genesis_block is %q: this is another ledger's archive", model.Digest(old.Hash), cfg.GenesisBlock),
+			fmt.Sprintf("区块归档中区块 0 的哈希为 %s，而 genesis_block 为 %q；这是另一账本的归档", model.Digest(old.Hash), cfg.GenesisBlock))
 	}
 	return old.Hash, nil
 }
@@ -192,7 +207,12 @@ func (c *Config) stage(to Network, id IdentityFiles, from string) (migrate.Moves
 	if to.Chaincode != "" {
 		next.Chaincode = to.Chaincode
 	}
-	if next.Ledger, err = to.Ledger.into(stage); err != nil {
+	ledger, files, err := to.Ledger.copied()
+	if err != nil {
+		return m, err
+	}
+	next.Ledger = ledger
+	if err := writeFiles(stage, files); err != nil {
 		return m, err
 	}
 	if id.Cert != "" || id.Key != "" {
