@@ -66,9 +66,9 @@ func recordArgument(s string) (model.RecordID, error) {
 }
 
 type issueFlags struct {
-	client
+	writing
 	agency, under, typ, number, holderCode, holderName, region string
-	issued, from, until, file, draft, keep, idempotency        string
+	issued, from, until, file, draft, keep                     string
 	face                                                       []string
 	sealed, person                                             bool
 }
@@ -77,7 +77,8 @@ func issueCommand() *cobra.Command {
 	var o issueFlags
 	c := &cobra.Command{
 		Use: "issue", Short: "issue a licence", Args: cobra.NoArgs,
-		Long: "issue asks the node to issue and sign a licence, and returns when it is committed.\n\n" +
+		Long: "issue asks the node to issue and sign a licence, and returns when it is committed. While the ledger is away it says\n" +
+			"that the node has accepted, and waits on; --no-wait returns then.\n\n" +
 			"Of a person's licence (--person) neither the identity number nor the name reaches the ledger: the node commits to\n" +
 			"them, and prints once what opens the commitments. The holder needs it to be verified: keep it (--keep FILE).",
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
@@ -100,7 +101,6 @@ func issueCommand() *cobra.Command {
 	f.BoolVar(&o.sealed, "sealed", false, "the file carries an electronic seal, so its digests may be public; else one is committed to")
 	f.StringVar(&o.draft, "json-file", "", "take the licence from this JSON file (the body of POST /v1/licences); flags override it")
 	f.StringVar(&o.keep, "keep", "", "write what opens the commitments to this new file (0600) instead of printing it")
-	f.StringVar(&o.idempotency, "idempotency-key", "", "the same key and content are the same request, however often it is sent")
 	return c
 }
 
@@ -124,17 +124,12 @@ func (o *issueFlags) run(c *cobra.Command) error {
 		}
 		defer keep.Close()
 	}
-	out, err := node.Issue(c.Context(), l, sdk.Write{IdempotencyKey: o.idempotency})
-	if err == nil {
-		err = refusal(out)
-	}
-	if err != nil {
-		if keep != nil {
-			_ = os.Remove(o.keep)
-		}
-		return err
-	}
-	if keep != nil && out.Presentation != nil {
+	out, err := node.Issue(c.Context(), l, o.write(c.ErrOrStderr()))
+	switch {
+	case keep == nil:
+	case !known(out):
+		_ = os.Remove(o.keep)
+	case out.Presentation != nil:
 		if err := printJSON(keep, out.Presentation); err != nil {
 			return err
 		}
@@ -143,7 +138,7 @@ func (o *issueFlags) run(c *cobra.Command) error {
 		}
 		out.Presentation = nil
 	}
-	return o.outcome(c.OutOrStdout(), out)
+	return o.settled(c.OutOrStdout(), out, err)
 }
 
 // licence puts the request together from the file and the flags.
@@ -280,14 +275,6 @@ func faceFlag(t *model.LicenceType, s string) (name string, v any, decl model.Fa
 	return name, v, decl, decl.CheckValue("face."+name, v)
 }
 
-// refusal is the error of an outcome that is none.
-func refusal(out model.Outcome) error {
-	if out.Status == model.Rejected && out.Problem != nil {
-		return out.Problem.Error()
-	}
-	return nil
-}
-
 func (o *client) outcome(w io.Writer, out model.Outcome) error {
 	if o.json {
 		return printJSON(w, out)
@@ -318,11 +305,11 @@ func (o *client) outcome(w io.Writer, out model.Outcome) error {
 }
 
 type actFlags struct {
-	client
-	agency, number, date, effective, reason, idempotency string
-	how, to, holderName, until, valueFile                string
-	face                                                 []string
-	fromStart                                            bool
+	writing
+	agency, number, date, effective, reason string
+	how, to, holderName, until, valueFile   string
+	face                                    []string
+	fromStart                               bool
 }
 
 // acts are the acts on licences by their names on the command line.
@@ -345,7 +332,6 @@ func actCommand(act model.Type) *cobra.Command {
 	f.StringVar(&o.date, "decision-date", "", "day of the decision (default: today)")
 	f.StringVar(&o.effective, "effective", "", "first day of its legal effect (default: the day of the decision)")
 	f.StringVar(&o.reason, "reason", "", "reason code: a-z, 0-9 and hyphen")
-	f.StringVar(&o.idempotency, "idempotency-key", "", "the same key and content are the same request, however often it is sent")
 	for _, n := range []string{"decision", "reason"} {
 		_ = c.MarkFlagRequired(n)
 	}
@@ -409,14 +395,8 @@ func (o *actFlags) run(c *cobra.Command, act model.Type, record string) error {
 			}
 		}
 	}
-	out, err := node.Act(c.Context(), id, act, in, sdk.Write{IdempotencyKey: o.idempotency})
-	if err == nil {
-		err = refusal(out)
-	}
-	if err != nil {
-		return err
-	}
-	return o.outcome(c.OutOrStdout(), out)
+	out, err := node.Act(c.Context(), id, act, in, o.write(c.ErrOrStderr()))
+	return o.settled(c.OutOrStdout(), out, err)
 }
 
 // value is the members of the licence that change. Of the face the node takes the whole, so what stays is

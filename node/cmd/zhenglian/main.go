@@ -2,6 +2,8 @@
 //
 //	zhenglian demo                 four organisations on this machine, and a story told with them
 //	zhenglian init, serve          a node of one's own
+//	zhenglian consortium           a node of a consortium on Fabric: prepare, genesis, join
+//	zhenglian found                the nodes of a network on this machine, with sample agencies
 //	zhenglian keys                 a node's API keys
 //	zhenglian import, licence, verify, history
 //	                               client commands over the node's API
