@@ -24,10 +24,10 @@ import (
 	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
 
-// decoded is shared by the endorser and the follower of one process.
+// decoded is shared by the endorser and the follower of one process; a follower by itself meets no operation twice.
 var decoded = contract.NewDecoded(4096)
 
-// newContract is the contract as every endorser and follower of this program runs it.
+// newContract is the contract as every endorser and follower of this program runs it. It remembers nothing.
 func newContract(genesis, importFrom string) (*contract.Contract, error) {
 	var d, from model.Digest
 	if err := d.UnmarshalText([]byte(genesis)); err != nil {
@@ -38,7 +38,7 @@ func newContract(genesis, importFrom string) (*contract.Contract, error) {
 			return nil, fmt.Errorf("import_from: %w", err)
 		}
 	}
-	return &contract.Contract{Genesis: d, ImportFrom: from, Decoded: decoded, Verify: func(alg string, public, message, signature []byte) error {
+	return &contract.Contract{Genesis: d, ImportFrom: from, Verify: func(alg string, public, message, signature []byte) error {
 		return envelope.Verify(envelope.Alg(alg), public, message, signature)
 	}}, nil
 }
@@ -53,6 +53,7 @@ func OpenLedger(c *LedgerServer, log *slog.Logger) (*embedded.Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.Decoded = decoded
 	return embedded.Open(c.path(c.Dir), embedded.Config{
 		Channel: c.Channel, Chaincode: c.Chaincode, Identity: identity, Contract: k, Frozen: c.Frozen, Logger: log,
 	})

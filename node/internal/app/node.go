@@ -162,6 +162,9 @@ func (n *Node) openLedger() (err error) {
 	if n.contract, err = newContract(n.cfg.GenesisDigest, n.cfg.ImportFrom); err != nil {
 		return err
 	}
+	if n.embedded != nil {
+		n.contract.Decoded = decoded
+	}
 	pin, err := blockPin(n.cfg.GenesisBlock)
 	if err != nil {
 		return err
