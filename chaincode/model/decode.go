@@ -197,18 +197,12 @@ func (d *decoder) object(v reflect.Value, s *shape, whole bool) error {
 	}
 	f := 0
 	for first := true; ; first = false {
-		if d.take('}') {
-			return missing(s.fields[f:], whole)
-		}
-		if !first && !d.take(',') || d.at >= len(d.in) || d.in[d.at] != '"' {
-			return d.malformed()
-		}
-		key, err := d.string('"')
+		key, done, err := d.key(first)
 		if err != nil {
 			return err
 		}
-		if !d.take(':') {
-			return d.malformed()
+		if done {
+			return missing(s.fields[f:], whole)
 		}
 		from := f
 		for f < len(s.fields) && s.fields[f].name != string(key) {
@@ -236,6 +230,20 @@ func (d *decoder) object(v reflect.Value, s *shape, whole bool) error {
 	}
 }
 
+// key takes an object's next key with its colon, or its closing brace.
+func (d *decoder) key(first bool) (key []byte, done bool, err error) {
+	if d.take('}') {
+		return nil, true, nil
+	}
+	if !first && !d.take(',') || d.at >= len(d.in) || d.in[d.at] != '"' {
+		return nil, false, d.malformed()
+	}
+	if key, err = d.string('"'); err == nil && !d.take(':') {
+		err = d.malformed()
+	}
+	return key, false, err
+}
+
 func missing(fields []fieldPlan, whole bool) error {
 	if whole {
 		for i := range fields {
@@ -260,18 +268,9 @@ func (d *decoder) mapping(v reflect.Value, s *shape, whole bool) error {
 	}
 	elem := s.elem.get()
 	for first := true; ; first = false {
-		if d.take('}') {
-			return nil
-		}
-		if !first && !d.take(',') || d.at >= len(d.in) || d.in[d.at] != '"' {
-			return d.malformed()
-		}
-		key, err := d.string('"')
-		if err != nil {
+		key, done, err := d.key(first)
+		if err != nil || done {
 			return err
-		}
-		if !d.take(':') {
-			return d.malformed()
 		}
 		k := reflect.New(t.Key()).Elem()
 		k.SetString(string(key))
@@ -296,18 +295,9 @@ func (d *decoder) anyMap(m *map[string]any) error {
 		*m = map[string]any{}
 	}
 	for first := true; ; first = false {
-		if d.take('}') {
-			return nil
-		}
-		if !first && !d.take(',') || d.at >= len(d.in) || d.in[d.at] != '"' {
-			return d.malformed()
-		}
-		key, err := d.string('"')
-		if err != nil {
+		key, done, err := d.key(first)
+		if err != nil || done {
 			return err
-		}
-		if !d.take(':') {
-			return d.malformed()
 		}
 		x, err := d.any()
 		if err != nil {
