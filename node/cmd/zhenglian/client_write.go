@@ -57,6 +57,8 @@ func (o *writing) settled(w io.Writer, out model.Outcome, err error) error {
 	why := err.Error()
 	if errors.Is(err, context.Canceled) {
 		why = o.say("已中断", "interrupted")
+	} else if e := model.AsError(err); e.Cause != nil {
+		why = e.Cause.Error()
 	}
 	return fmt.Errorf(o.say("操作 %s 已受理，不会丢失，但还不知道是否上链（%s）：可用 zhenglian history licence %s 或 GET /v1/operations/%[1]s 查询",
 		"operation %s is accepted and not lost, but not known to be committed (%s): see `zhenglian history licence %s`, or GET /v1/operations/%[1]s"),

@@ -16,14 +16,19 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
-// awayNode accepts what it is sent and waits for a ledger that does not come; it calls waited when it is asked again.
-func awayNode(t *testing.T, waited func()) (url string, id model.OpID) {
+// awayNode accepts what it is sent and waits for a ledger that does not come; it calls waited when it is asked again,
+// and keeps silent then, or knows the caller no more.
+func awayNode(t *testing.T, revoked bool, waited func()) (url string, id model.OpID) {
 	t.Helper()
 	id = model.NewOpID()
 	var asked atomic.Bool
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // only then does the server see that its caller is gone
 		if asked.Swap(true) {
+			if revoked {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
 			waited()
 			<-r.Context().Done()
 			return
@@ -53,12 +58,13 @@ func TestLedgerAway(t *testing.T) {
 		{"签发", append(issue, "--lang", "zh"), 1, []string{"已受理，尚未上链", "bj-scjg.7", "holder_name"},
 			[]string{"已受理，操作号 ID，等待账本……\n", "操作 ID 已受理，不会丢失", "（已中断）", "history licence bj-scjg.7", "/v1/operations/ID 查询\n"}},
 		{"suspend", append(suspend, "--json"), 1, []string{`"status": "pending"`}, []string{"accepted as ID", "not lost"}},
+		{"revoked", append(suspend, "--lang", "en"), 1, []string{"accepted, not yet committed"}, []string{"accepted as ID", "not known to be committed (unauthenticated: "}},
 		{"issue without waiting", append(issue, "--lang", "en", "--no-wait"), 0, []string{"accepted, not yet committed", "bj-scjg.7"}, nil},
 		{"suspend without waiting", append(suspend, "--lang", "zh", "--no-wait"), 0, []string{"已受理，尚未上链"}, nil},
 	} {
 		t.Setenv("LANG", "en_US.UTF-8")
 		ctx, interrupt := context.WithCancel(t.Context())
-		url, id := awayNode(t, interrupt)
+		url, id := awayNode(t, tt.name == "revoked", interrupt)
 		var out, errOut bytes.Buffer
 		code := run(ctx, append(tt.args, "--url", url, "--key", "zlk_x"), strings.NewReader(""), &out, &errOut)
 		interrupt()
@@ -81,7 +87,7 @@ func TestLedgerAway(t *testing.T) {
 // What opens the commitments of an accepted licence is kept, also where the waiting was interrupted.
 func TestKeptWhileLedgerAway(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
-	url, _ := awayNode(t, interrupt)
+	url, _ := awayNode(t, false, interrupt)
 	keep := filepath.Join(t.TempDir(), "keep.json")
 	var out, errOut bytes.Buffer
 	code := run(ctx, []string{"licence", "issue", "--type", "11100000MB0143028R001", "--number", "1", "--holder-code", "1", "--holder-name", "甲",
