@@ -16,15 +16,22 @@ var runbooks = []string{
 
 const ops = "../../docs/ops"
 
-// marked are the commands of a runbook that stand below the mark <!-- run -->.
-func marked(t *testing.T, file string) []string {
+// The marks above commands that are run: those after which the network is healthy, and those with which a member
+// leaves it for good (TestMemberLeaves).
+const (
+	markRun  = "<!-- run -->"
+	markLast = "<!-- run last -->"
+)
+
+// marked are the commands of a runbook that stand below a mark.
+func marked(t *testing.T, file, mark string) []string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(ops, file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out []string
-	parts := strings.Split(string(raw), "<!-- run -->\n```sh\n")
+	parts := strings.Split(string(raw), mark+"\n```sh\n")
 	for _, part := range parts[1:] {
 		block, _, ok := strings.Cut(part, "\n```\n")
 		if !ok {
@@ -37,7 +44,7 @@ func marked(t *testing.T, file string) []string {
 
 // runbook runs a runbook's commands as they stand and expects a healthy network after them.
 func (r *rig) runbook(t *testing.T, name string) {
-	for _, block := range marked(t, name+".en.md") {
+	for _, block := range marked(t, name+".en.md", markRun) {
 		script := "set -e\ncd " + r.base + "\nPATH=$PATH:" + r.net.Spec().Bin + "\n" + block
 		if out, err := r.shell(script); err != nil {
 			t.Fatalf("%s%v\n%s", block, err, out)
@@ -49,9 +56,11 @@ func (r *rig) runbook(t *testing.T, name string) {
 // TestRunbooks holds the two languages to each other and the fault table to the codes.
 func TestRunbooks(t *testing.T) {
 	for _, name := range runbooks {
-		en, zh := marked(t, name+".en.md"), marked(t, name+".zh-CN.md")
-		if len(en) == 0 || !slices.Equal(en, zh) {
-			t.Errorf("%s: %d commands in English, %d in Chinese, or not the same ones", name, len(en), len(zh))
+		for _, mark := range []string{markRun, markLast} {
+			en, zh := marked(t, name+".en.md", mark), marked(t, name+".zh-CN.md", mark)
+			if mark == markRun && len(en) == 0 || !slices.Equal(en, zh) {
+				t.Errorf("%s: %d commands in English, %d in Chinese, or not the same ones", name, len(en), len(zh))
+			}
 		}
 	}
 	for _, file := range []string{"faults.en.md", "faults.zh-CN.md"} {
