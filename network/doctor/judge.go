@@ -252,7 +252,7 @@ func (j *judge) renewal(c Certificate) Cure {
 		return Cure{Text{"签发机构的证书要通过通道配置更换：见运维手册“证书轮换”", "an authority is exchanged by updating the channel: runbook \"certificate rotation\""},
 			j.command("config show")}
 	case c.Renew == "chaincode-client":
-		return Cure{Text{"续期后发布新版本：peer 的客户端证书在安装包里", "renew it and roll out a version: the peer's client certificate is part of the package"},
+		return Cure{Text{"续期后发布新版本：peer 的客户端证书在合约包里", "renew it and roll out a version: the peer's client certificate is part of the package"},
 			j.command("renew", j.serviceOrg(c.Program)) + " && " + j.command("upgrade", "--version", next(j.version()))}
 	case strings.HasPrefix(c.Renew, "peer-"), strings.HasPrefix(c.Renew, "orderer-"):
 		return Cure{Text{"续期并重启：它只在启动时读取证书", "renew it and restart: it reads its certificates when it starts"},

@@ -33,10 +33,10 @@ func (j *judge) contract() {
 	if len(mixed) > 0 {
 		j.found(Finding{
 			Code: ChaincodeMixed, Subject: j.Contract,
-			What: Text{fmt.Sprintf("各组织运行的合约不一致（通道已提交版本 %s，序号 %d）：背书结果可能不同", d.Version, d.Sequence),
+			What: Text{fmt.Sprintf("各单位运行的合约不一致（通道已提交版本 %s，序号 %d）：背书结果可能不同", d.Version, d.Sequence),
 				fmt.Sprintf("the organisations do not all run the committed contract (version %s, sequence %d): endorsements may differ", d.Version, d.Sequence)},
 			Evidence: mixed,
-			Cure:     Cure{Text{"向所有组织发布同一个新版本", "roll out one version to all organisations"}, j.command("upgrade", "--version", next(d.Version))},
+			Cure:     Cure{Text{"向所有单位发布同一个新版本", "roll out one version to all organisations"}, j.command("upgrade", "--version", next(d.Version))},
 		})
 	}
 	for _, p := range j.of(fabric.KindPeer) {
@@ -151,7 +151,7 @@ func (j *judge) reach(version string, p *Program) {
 	j.explained[s.Name] = true
 	j.found(Finding{
 		Code: ChaincodeGone, Subject: s.Name,
-		What: Text{fmt.Sprintf("%s 的 peer 连不上合约 %s：该组织不能背书", p.MSP, j.Contract),
+		What: Text{fmt.Sprintf("%s 的 peer 连不上合约 %s：该单位不能背书", p.MSP, j.Contract),
 			fmt.Sprintf("the peer of %s does not reach the contract %s: the organisation cannot endorse", p.MSP, j.Contract)},
 		Evidence: evidence, Cure: cure,
 	})
@@ -182,7 +182,7 @@ func (j *judge) policy() {
 			Code: PolicyUnsatisfiable, Subject: j.Contract,
 			What:     Text{"背书策略现在无法满足：没有操作能写入", "the endorsement policy cannot be satisfied: nothing can be written"},
 			Evidence: []string{"policy: " + describe(d.Policy), "can endorse: " + or(strings.Join(sorted(able), ", "), "nobody"), "cannot: " + strings.Join(without, ", ")},
-			Cure:     Cure{Text{"先处理上面各组织的故障；它们恢复后策略即可满足", "cure the faults of these organisations first; the policy follows"}, j.command("up")},
+			Cure:     Cure{Text{"先处理上面各单位的故障；它们恢复后策略即可满足", "cure the faults of these organisations first; the policy follows"}, j.command("up")},
 		})
 		return
 	}
@@ -194,7 +194,7 @@ func (j *judge) policy() {
 			}
 		}
 		if ok, err := j.Channel.satisfiable(d.Policy, fewer); err == nil && !ok && len(without) > 0 {
-			j.note("背书已没有余量：再少一个组织就无法写入", "endorsement has nothing to spare: without one more organisation nothing can be written")
+			j.note("背书已没有余量：再少一个单位就无法写入", "endorsement has nothing to spare: without one more organisation nothing can be written")
 			return
 		}
 	}
@@ -231,13 +231,13 @@ func (j *judge) components(p *Program) {
 			stopped = true
 			f.Code = NodeFinding
 			f.What = Text{fmt.Sprintf("%s 的跟随者发现账本有误，已停止", p.Name), fmt.Sprintf("the follower of %s found a fault of the ledger and stopped", p.Name)}
-			f.Cure = Cure{Text{"保全证据并通知各组织：peer 或合约版本不可信；查明后清除记录并重启", "keep the evidence and tell the other organisations: a peer lied or a contract is of another version; once it is understood, clear the finding and restart"},
+			f.Cure = Cure{Text{"保全证据并通知各单位：peer 或合约版本不可信；查明后清除记录并重启", "keep the evidence and tell the other organisations: a peer lied or a contract is of another version; once it is understood, clear the finding and restart"},
 				"zhenglian finding --dir " + quote(p.Node.Dir) + " --clear && " + j.command("restart", p.Name)}
 			j.found(f)
 		case c.Name == "gateways" && strings.Contains(c.Detail, "refused"):
 			f.Code = NodePeerRefused
 			f.What = Text{fmt.Sprintf("%s 不再使用某个 peer：它给出的内容与验证不符", p.Name), fmt.Sprintf("%s does not use a peer any more: what it gave does not check", p.Name)}
-			f.Cure = Cure{Text{"让该组织检查它的 peer，再重启节点", "have the organisation look at its peer, then restart the node"}, j.command("restart", p.Name)}
+			f.Cure = Cure{Text{"让该单位检查它的 peer，再重启节点", "have the organisation look at its peer, then restart the node"}, j.command("restart", p.Name)}
 			j.found(f)
 		default:
 			unwell = append(unwell, c)

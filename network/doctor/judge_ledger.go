@@ -207,7 +207,7 @@ func (j *judge) channel() {
 			What: Text{fmt.Sprintf("通道配置的 %s 能力低于 %s：合约的生命周期和校验规则不成立", group, needed[group]),
 				fmt.Sprintf("the channel's %s capabilities are below %s: the contract's life cycle and validation do not hold", group, needed[group])},
 			Evidence: []string{fmt.Sprintf("capabilities of %s: %v", group, have)},
-			Cure: Cure{Text{"由多数组织的管理员签名，更新通道配置", "have a majority of the organisations' administrators update the channel's configuration"},
+			Cure: Cure{Text{"由多数单位的管理员签名，更新通道配置", "have a majority of the organisations' administrators update the channel's configuration"},
 				j.command("config set-capability", group, needed[group])},
 		})
 	}
