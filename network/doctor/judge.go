@@ -249,7 +249,7 @@ func (j *judge) certificates() {
 func (j *judge) renewal(c Certificate) Cure {
 	switch {
 	case c.Cert.IsCA || c.Renew == "" && c.Channel:
-		return Cure{Text{"签发机构的证书要通过通道配置更换：见运维手册“证书轮换”", "an authority is exchanged by updating the channel: runbook \"certificate rotation\""},
+		return Cure{Text{"签发机构的证书要通过通道配置更换：见运维手册“更换证书”", "an authority is exchanged by updating the channel: runbook \"Renew certificates\""},
 			j.command("config show")}
 	case c.Renew == "chaincode-client":
 		return Cure{Text{"续期后发布新版本：peer 的客户端证书在合约包里", "renew it and roll out a version: the peer's client certificate is part of the package"},
