@@ -105,7 +105,7 @@ func (w *world) issuePlain(ctx context.Context, up nodesUp, n int) (*side, error
 		return nil, err
 	}
 	s := &side{records: n}
-	failed := w.plain.stats.failed.Load()
+	failed := w.plain.failed.Load()
 	err = w.window(ctx, s, func() error {
 		took, _, err := load(ctx, plainCallers, n, func(ctx context.Context, i int) error { return w.plain.write(ctx, ops[i]) })
 		s.rate = float64(n) / took.Seconds()
@@ -114,7 +114,7 @@ func (w *world) issuePlain(ctx context.Context, up nodesUp, n int) (*side, error
 	if err != nil {
 		return nil, fmt.Errorf("plain client: %w", err)
 	}
-	s.failed = w.plain.stats.failed.Load() - failed
+	s.failed = w.plain.failed.Load() - failed
 	if s.written.invalid != 0 || s.written.transactions != n {
 		return nil, fmt.Errorf("plain client: %d transactions for %d records, %d of them invalid: this is no baseline", s.written.transactions, n, s.written.invalid)
 	}

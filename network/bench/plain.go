@@ -30,14 +30,8 @@ type plain struct {
 	issuer   *model.Agency
 	signer   envelope.Signer
 
-	next  atomic.Int64 // licence and place of the next
-	stats plainStats
-}
-
-// plainStats counts what went wrong.
-type plainStats struct {
-	invalid atomic.Int64 // transactions that stand invalid in a block
-	failed  atomic.Int64 // calls that failed otherwise, and were made anew
+	next   atomic.Int64 // licence and place of the next
+	failed atomic.Int64 // calls that failed before their transaction was ordered, and were made anew
 }
 
 func newPlain(net *fabric.Network) (*plain, error) {
@@ -175,7 +169,7 @@ func (p *plain) prepare(n int) ([]*model.Operation, error) {
 const attempts = 5
 
 // write submits one operation in a transaction of its own and waits for its commit status. What fails before it is
-// ordered is made anew, and counted; so is a transaction that a block shows as invalid.
+// ordered is made anew, and counted. So is a transaction that stands invalid in a block, where it is counted.
 func (p *plain) write(ctx context.Context, op *model.Operation) error {
 	for n := 1; ; n++ {
 		op.Time = model.TimeOf(time.Now())
@@ -190,9 +184,9 @@ func (p *plain) write(ctx context.Context, op *model.Operation) error {
 		var endorse *client.EndorseError
 		switch {
 		case errors.As(err, &invalid):
-			p.stats.invalid.Add(1)
+			// counted in the blocks
 		case errors.As(err, &endorse) && ctx.Err() == nil:
-			p.stats.failed.Add(1)
+			p.failed.Add(1)
 		default:
 			return err // perhaps it was ordered: to send it again is not plain any more
 		}
