@@ -206,6 +206,6 @@ func next(w io.Writer, n *fabric.Network) error {
 		_, err := fmt.Fprintf(w, "next: zhenglian migrate switch --dir NODE --network %s\n", n.Description())
 		return err
 	}
-	_, err := fmt.Fprintf(w, "next: zl-network status · zl-network down [--purge]; keys in %s\n", filepath.Join(n.Spec().Dir, "nodes.json"))
+	_, err := fmt.Fprintf(w, "next: zl-network status · zl-network down [--purge]; addresses and keys in %s\n", filepath.Join(n.Spec().Dir, "nodes.json"))
 	return err
 }
