@@ -16,7 +16,8 @@ import (
 )
 
 // TestFabric runs the scripts, the comparison with the embedded ledger and the faults on a real Fabric network of four
-// organisations: Raft with the Fabric that the checkout builds, and BFT where ZL_FABRIC_BIN names a Fabric 3.
+// organisations: Raft with the Fabric that the checkout builds, and BFT, with a few of the faults, where ZL_FABRIC_BIN names
+// a Fabric 3.
 // Everything on one network runs one after the other, so that a fault's blame is clear and two processors suffice.
 func TestFabric(t *testing.T) {
 	if testing.Short() {
@@ -42,7 +43,7 @@ func TestFabric(t *testing.T) {
 		if !isThree.Match(version) {
 			t.Skipf("left out: BFT orderers need Fabric 3; ZL_FABRIC_BIN names %s", version)
 		}
-		onFabric(t, fabric.Spec{Consensus: fabric.BFT, Bin: bin}, nil)
+		onFabric(t, fabric.Spec{Consensus: fabric.BFT, Bin: bin}, bftFaults)
 	})
 }
 

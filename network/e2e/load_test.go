@@ -124,6 +124,16 @@ func (b *book) writers(n *node, count int) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
+// ask notes a request for one licence, for the caller to send.
+func (b *book) ask(n *node, number string, i int) *request {
+	b.t.Helper()
+	r := &request{node: n, key: number, numbers: []string{number}, body: encodeDrafts(b.t, issueDraft(b.t, n.agency, number, i))}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.requests = append(b.requests, r)
+	return r
+}
+
 func (b *book) compose(n *node, issued *[]model.RecordID) (r *request, acted bool) {
 	number := b.next.Add(1)
 	r = &request{node: n, key: fmt.Sprintf("%s-%d", b.name, number)}

@@ -45,7 +45,7 @@ func upgrade(t *testing.T, c *consortium) {
 	}
 	took := time.Since(began)
 	during := l.b.accepted() - before
-	took2 := l.resumes("beijing", time.Now())
+	took2 := l.resumes(time.Now(), "beijing")
 	cancel()
 	readers.Wait()
 	if failed.Load() > 0 {
