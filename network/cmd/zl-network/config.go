@@ -247,7 +247,10 @@ func (f *configFlags) change(c *cobra.Command, args []string, change func(*chanc
 	if err != nil {
 		return err
 	}
-	members := config.Orgs()
+	before, err := config.Summary()
+	if err != nil {
+		return err
+	}
 	if err := change(config, named(n, args)); err != nil {
 		return err
 	}
@@ -271,7 +274,7 @@ func (f *configFlags) change(c *cobra.Command, args []string, change func(*chanc
 			f.out, f.out, f.out, config.Channel)
 		return nil
 	}
-	if err := order(c.Context(), n, members, u); err != nil {
+	if err := order(c.Context(), n, before, u); err != nil {
 		return err
 	}
 	number, err := arrived(c.Context(), n, at)
@@ -282,11 +285,12 @@ func (f *configFlags) change(c *cobra.Command, args []string, change func(*chanc
 	return nil
 }
 
-// order signs an update as the administrator of every organisation that is a member and has it ordered.
-func order(ctx context.Context, n *fabric.Network, members []string, u *chanconfig.Update) error {
+// order signs an update as the administrator of every organisation that is a member and has it ordered: what left the
+// channel still runs, perhaps, and knows nothing of it any more.
+func order(ctx context.Context, n *fabric.Network, before *chanconfig.Summary, u *chanconfig.Update) error {
 	var id identity.SigningIdentity
 	for _, o := range n.Orgs() {
-		if !slices.Contains(members, o.MSP) {
+		if !slices.ContainsFunc(before.Organisations, func(m chanconfig.Member) bool { return m.MSP == o.MSP }) {
 			continue
 		}
 		signer, err := o.Admin().Signer()
@@ -305,7 +309,7 @@ func order(ctx context.Context, n *fabric.Network, members []string, u *chanconf
 	}
 	var last error
 	for _, o := range n.Orderers() {
-		if !o.Alive() {
+		if !o.Alive() || !slices.ContainsFunc(before.Orderers, func(p chanconfig.OrdererPlace) bool { return p.Address == o.Address }) {
 			continue
 		}
 		last = func() error {
