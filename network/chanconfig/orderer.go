@@ -50,7 +50,7 @@ func (c *Config) AddOrderer(o Orderer) error {
 	case bft && o.Identity == nil:
 		return errors.New("BFT knows orderers by the certificate that they sign with: give it as well")
 	case !bft && o.Identity != nil:
-		return errors.New("Raft knows orderers by their TLS certificate alone: leave the one that they sign with out")
+		return errors.New("the certificate that it signs with is for BFT only: Raft knows orderers by their TLS certificates")
 	}
 	org, entered, err := c.orders(o.MSP)
 	if err != nil {
