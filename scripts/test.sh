@@ -29,6 +29,9 @@ if command -v npm >/dev/null 2>&1 && (cd $client && npm ci --silent --no-audit -
 else
 	leave_out "Fabric's Node client" "apt-get install nodejs npm, then npm ci in $client"
 fi
+if ! command -v curl >/dev/null 2>&1 && ! install curl ca-certificates; then
+	leave_out "the runbooks' requests to nodes" "apt-get install curl"
+fi
 if [ -n "${STRICT:-}" ]; then
 	export ZL_STRICT=1 # tests then fail where they would skip for want of a tool
 fi
