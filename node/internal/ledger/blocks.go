@@ -8,7 +8,6 @@ import (
 	"io"
 	"iter"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -22,15 +21,18 @@ import (
 // again by itself: the caller knows from where to go on. Nothing about a block has been checked; Refuse is
 // for what does not check.
 //
-// The gateway is the one of the last call, unless it failed: one whose stream broke or that has not the block
+// The gateways are taken in the order of the configuration. One whose stream broke or that has not the block
 // is passed over by the next calls, while another can be had. So is one whose stream the caller ends by
 // cancelling ctx with a cause (context.CancelCauseFunc): that says that the gateway kept silent about blocks
-// which there are. Those that say they have the block come first.
+// which there are. Those that say they have the block come first. Once a gateway that comes before the one in
+// use has been well for Config.Return, the stream breaks, so that the next call returns to it.
 //
 // The stream is read as it is consumed, and gRPC's flow control bounds what waits.
 func (c *Client) Blocks(ctx context.Context, from uint64) iter.Seq2[*common.Block, error] {
 	return func(yield func(*common.Block, error) bool) {
-		g := c.forBlocks(from)
+		ctx, leave := context.WithCancelCause(ctx)
+		defer leave(nil)
+		g := c.forBlocks(from, leave)
 		if g == nil {
 			yield(nil, blocksError(errRefused))
 			return
@@ -39,27 +41,35 @@ func (c *Client) Blocks(ctx context.Context, from uint64) iter.Seq2[*common.Bloc
 		if err == nil {
 			return // the caller has enough
 		}
-		if cause := context.Cause(ctx); cause == nil || !errors.Is(cause, context.Canceled) {
+		switch cause := context.Cause(ctx); {
+		case errors.Is(cause, errReturn): // no fault of the gateway's
+			err = cause
+		case cause == nil || !errors.Is(cause, context.Canceled):
 			c.broke(g, from, next, err, cause)
 		}
 		yield(nil, blocksError(err))
 	}
 }
 
-// forBlocks chooses the gateway of a stream.
-func (c *Client) forBlocks(from uint64) *peerGateway {
+// errReturn is why a stream ends that goes back to a gateway before its own.
+var errReturn = errors.New("blocks come again from a gateway that is preferred and has been well for a while")
+
+// forBlocks chooses the gateway of a stream, which leave ends.
+func (c *Client) forBlocks(from uint64, leave context.CancelCauseFunc) *peerGateway {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	all := c.order(max(0, slices.Index(c.gateways, c.delivering)), func(g *peerGateway) time.Time { return g.blocks.until },
-		func(g *peerGateway) bool { return g.claim.counts(now, c.cfg.Claim) && g.claim.height > from })
+	all := c.order(now, func(g *peerGateway) (until, left time.Time) { return g.blocks.until, g.blocks.left },
+		func(g *peerGateway) bool {
+			return g.claim.counts(now, c.cfg.Claim) && g.claim.height > from || c.settled(g, g.blocks.left, now)
+		})
 	if len(all) == 0 {
 		return nil
 	}
 	if c.delivering != all[0] && c.delivering != nil {
 		c.cfg.Logger.Info("blocks come from another gateway", "gateway", all[0].name, "from", from)
 	}
-	c.delivering = all[0]
+	c.delivering, c.leave, c.got = all[0], leave, from
 	return all[0]
 }
 
@@ -91,22 +101,24 @@ func (c *Client) stream(ctx context.Context, g *peerGateway, from uint64, yield 
 			return next, badStatus(r.GetStatus(), c.cfg.Identity.MspID())
 		}
 		next++
-		if next == from+1 {
-			c.delivered(g, from)
-		}
+		c.delivered(g, from, next)
 		if !yield(r.GetBlock(), nil) {
 			return next, nil
 		}
 	}
 }
 
-// delivered notes that a gateway gave the block that was asked for.
-func (c *Client) delivered(g *peerGateway, from uint64) {
+// delivered notes that a gateway gave blocks from the one that was asked for.
+func (c *Client) delivered(g *peerGateway, from, next uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.got = next
+	if next != from+1 {
+		return
+	}
 	g.blocks.served()
 	if from >= g.claim.limit {
-		g.claim.doubted = false
+		g.claim.doubted, g.claim.shown = false, false
 	}
 }
 
@@ -130,7 +142,7 @@ func (c *Client) broke(g *peerGateway, from, next uint64, err, silent error) {
 			c.cfg.Logger.Warn("a gateway does not deliver a block that it says it has; its height does not count until it does",
 				"gateway", g.name, "says", g.claim.height, "block", next, "cause", err)
 		}
-		g.claim.doubted, g.claim.limit = true, next
+		g.claim.doubted, g.claim.limit, g.claim.shown = true, next, false
 	}
 }
 

@@ -31,7 +31,7 @@ type Identity interface {
 
 // Config is what a Client is made from. Zero limits take the default in the comment.
 type Config struct {
-	Gateways  []Gateway // at least one, each of another name; the first that serves is used
+	Gateways  []Gateway // at least one, each of another name, in the order in which they are preferred
 	Identity  Identity
 	Channel   string
 	Chaincode string
@@ -44,6 +44,7 @@ type Config struct {
 	InFlight        int           // calls at a time per gateway, below Fabric's 500: 390
 	Rest            time.Duration // a gateway that failed is passed over this long: 2 s
 	MaxRest         time.Duration // doubled with each failure in a row up to: 30 s
+	Return          time.Duration // one that was left for another is preferred again when it has been well for: 1 min
 	HeightTimeout   time.Duration // one question for a gateway's height: 3 s
 	HeightGrace     time.Duration // after the first answer the others are waited for: 250 ms
 	Claim           time.Duration // a height counts after the gateway said it last: 30 s
@@ -57,7 +58,7 @@ func (c *Config) defaults() {
 		{&c.EndorseTimeout, 15 * time.Second}, {&c.EvaluateTimeout, 15 * time.Second},
 		{&c.SubmitTimeout, 15 * time.Second}, {&c.StatusTimeout, time.Minute}, {&c.Rest, 2 * time.Second},
 		{&c.MaxRest, 30 * time.Second}, {&c.HeightTimeout, 3 * time.Second}, {&c.HeightGrace, 250 * time.Millisecond},
-		{&c.Claim, 30 * time.Second},
+		{&c.Claim, 30 * time.Second}, {&c.Return, time.Minute},
 	} {
 		if *d.v <= 0 {
 			*d.v = d.d
@@ -84,9 +85,10 @@ type Client struct {
 	asking sync.WaitGroup // questions for heights
 
 	mu         sync.Mutex
-	current    int          // guarded by mu; index of the gateway that calls begin with
-	spoke      []*speaker   // guarded by mu; all there were
-	delivering *peerGateway // guarded by mu; the gateway of the last call of Blocks, nil before the first
+	spoke      []*speaker              // guarded by mu; all there were
+	delivering *peerGateway            // guarded by mu; the gateway of the last call of Blocks, nil before the first
+	leave      context.CancelCauseFunc // guarded by mu; ends that call
+	got        uint64                  // guarded by mu; blocks that its caller has
 }
 
 // New makes a client. It speaks to nobody yet.

@@ -33,7 +33,9 @@ type peerGateway struct {
 	calls, blocks, heights rest
 	refused                *Refusal // for good; nil while it may be used
 	claim                  claim
-	asking                 bool // a question for its height is under way
+	well                   time.Time // since when it has answered every question for its height, and well; zero: it did not
+	goal                   uint64    // blocks that there were at its last answer, so that it should have them at the next
+	asking                 bool      // a question for its height is under way
 	alive                  context.Context
 	hangs                  context.CancelCauseFunc // ends alive, and so the calls under way; never nil
 }
@@ -50,6 +52,7 @@ type rest struct {
 	until    time.Time
 	failures int // in a row
 	cause    error
+	left     time.Time // when it was last left for another; zero when it has served since
 }
 
 func (r *rest) failed(now time.Time, first, most time.Duration, cause error) {
@@ -60,34 +63,50 @@ func (r *rest) failed(now time.Time, first, most time.Duration, cause error) {
 	// Jitter, so that nodes which lost a peer together do not come back together.
 	d = d*3/4 + time.Duration(rand.Int64N(int64(d)/2+1))
 	r.failures++
-	r.until, r.cause = now.Add(min(d, most)), cause
+	r.until, r.cause, r.left = now.Add(min(d, most)), cause, now
 }
 
 func (r *rest) served() { *r = rest{} }
 
 func (r *rest) at(now time.Time) bool { return r.until.After(now) }
 
-// order lists the gateways that may be used: from the one given on those that serve, better ones first, then
-// those that rest, the first to be back first. mu is held.
-func (c *Client) order(first int, until func(*peerGateway) time.Time, better func(*peerGateway) bool) []*peerGateway {
-	now := time.Now()
+// order lists the gateways that may be used: better ones, the others, and last those that rest, the first to be back
+// first. Among equals the configuration decides, but those that were left for another come after those that were not,
+// until they are settled; the one that was left the longest ago is the first of them. mu is held.
+func (c *Client) order(now time.Time, use func(*peerGateway) (until, left time.Time), better func(*peerGateway) bool) []*peerGateway {
 	var out []*peerGateway
-	for i := range c.gateways {
-		if g := c.gateways[(first+i)%len(c.gateways)]; g.refused == nil {
+	for _, g := range c.gateways {
+		if g.refused == nil {
 			out = append(out, g)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b *peerGateway) int {
-		x, y := until(a), until(b)
-		if restX, restY := x.After(now), y.After(now); restX || restY {
-			if restX && restY {
-				return x.Compare(y)
-			}
-			return falseFirst(restX, restY)
+	waits := func(g *peerGateway) (until, left time.Time) {
+		until, left = use(g)
+		if !until.After(now) {
+			until = time.Time{}
 		}
-		return falseFirst(!better(a), !better(b))
+		if c.settled(g, left, now) {
+			left = time.Time{}
+		}
+		return until, left
+	}
+	slices.SortStableFunc(out, func(a, b *peerGateway) int {
+		untilA, leftA := waits(a)
+		untilB, leftB := waits(b)
+		return cmp.Or(untilA.Compare(untilB), falseFirst(!better(a), !better(b)), leftA.Compare(leftB))
 	})
 	return out
+}
+
+// settled reports whether a gateway that was left at an instant may be returned to: it has been well for
+// Config.Return. mu is held.
+func (c *Client) settled(g *peerGateway, left, now time.Time) bool {
+	since := g.well
+	if left.After(since) {
+		since = left
+	}
+	return g.refused == nil && !g.well.IsZero() && now.Sub(since) >= c.cfg.Return && now.Sub(g.claim.at) <= c.cfg.Claim &&
+		(!g.claim.beyond() || g.claim.shown)
 }
 
 // falseFirst puts false before true.
@@ -96,16 +115,27 @@ func falseFirst(a, b bool) int {
 	return cmp.Compare(rank[a], rank[b])
 }
 
-// forCalls lists the gateways to try with a call. One that does not even say its height in time hangs: a call
-// would cost its whole deadline to find that out.
+// forCalls lists the gateways to try with a call. A gateway that may be returned to gets this one call: the others
+// follow when it has served.
 func (c *Client) forCalls() []*peerGateway {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.order(c.current, func(g *peerGateway) time.Time {
+	now := time.Now()
+	all := c.callOrder(now)
+	if len(all) > 0 && !all[0].calls.left.IsZero() && c.settled(all[0], all[0].calls.left, now) {
+		all[0].calls.left = now
+	}
+	return all
+}
+
+// callOrder is the order for calls. A gateway that does not even say its height in time hangs: a call would cost its
+// whole deadline to find that out. mu is held.
+func (c *Client) callOrder(now time.Time) []*peerGateway {
+	return c.order(now, func(g *peerGateway) (until, left time.Time) {
 		if g.heights.until.After(g.calls.until) {
-			return g.heights.until
+			return g.heights.until, g.calls.left
 		}
-		return g.calls.until
+		return g.calls.until, g.calls.left
 	}, func(*peerGateway) bool { return false })
 }
 
@@ -116,10 +146,12 @@ func (c *Client) forCalls() []*peerGateway {
 func (c *Client) call(ctx context.Context, stage Stage, timeout time.Duration, do func(context.Context, *peerGateway) error) error {
 	last := &Error{Stage: stage, Kind: NotOrdered, Cause: errRefused}
 	perhaps := false
-	for _, g := range c.forCalls() {
+	gateways := c.forCalls()
+	began := time.Now()
+	for _, g := range gateways {
 		err := c.attempt(ctx, stage, timeout, g, do)
 		if err == nil {
-			c.served(g)
+			c.served(g, began)
 			return nil
 		}
 		if !errors.As(err, &last) {
@@ -129,7 +161,7 @@ func (c *Client) call(ctx context.Context, stage Stage, timeout time.Duration, d
 		if ctx.Err() != nil {
 			break // the caller gave up: this says nothing of the gateway
 		}
-		c.failed(g, last)
+		c.failed(g, last, began)
 		if !last.elsewhere() {
 			break
 		}
@@ -142,18 +174,21 @@ func (c *Client) call(ctx context.Context, stage Stage, timeout time.Duration, d
 	return last
 }
 
-func (c *Client) served(g *peerGateway) {
+// served notes that a gateway answered a call that began at an instant. A call from before the gateway was left says
+// nothing.
+func (c *Client) served(g *peerGateway, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g.calls.served()
-	if g.refused == nil {
-		c.current = slices.Index(c.gateways, g)
+	if !g.calls.left.After(began) {
+		g.calls.served()
 	}
 }
 
 // failed draws the consequence for the gateway.
-func (c *Client) failed(g *peerGateway, e *Error) {
+func (c *Client) failed(g *peerGateway, e *Error, began time.Time) {
 	switch {
+	case e.Kind == Refused && !e.busy: // an answer
+		c.served(g, began)
 	case e.Kind == Altered:
 		c.refuse(g, e)
 	case e.busy:
@@ -164,9 +199,7 @@ func (c *Client) failed(g *peerGateway, e *Error) {
 	case e.Kind == Conflict && e.Stage == StageEndorse:
 		// Endorsers at different heights, perhaps because this gateway's own peer lags: another begins next time.
 		c.mu.Lock()
-		if at := slices.Index(c.gateways, g); at == c.current {
-			c.current = (at + 1) % len(c.gateways)
-		}
+		g.calls.left = time.Now()
 		c.mu.Unlock()
 	}
 }

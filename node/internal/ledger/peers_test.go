@@ -42,6 +42,7 @@ type fakePeer struct {
 	away   bool   // it cannot be reached
 	more   chan struct{}
 	opened int // streams of blocks
+	asked  int // questions for its height
 
 	endorse func() error
 }
@@ -113,6 +114,9 @@ func (p *fakePeer) seek(s grpc.BidiStreamingServer[common.Envelope, peer.Deliver
 }
 
 func (p *fakePeer) DeliverFiltered(s peer.Deliver_DeliverFilteredServer) error {
+	p.mu.Lock()
+	p.asked++
+	p.mu.Unlock()
 	if _, err := p.seek(s); err != nil {
 		return err
 	}

@@ -110,7 +110,7 @@ func (c *Client) States() []State {
 				causes = append(causes, r.cause.Error())
 			}
 		}
-		if g.claim.doubted && g.claim.height > g.claim.limit {
+		if g.claim.beyond() {
 			s.Word = "doubted"
 			causes = append(causes, fmt.Sprintf("it says that it has %d blocks and does not deliver block %d", g.claim.height, g.claim.limit))
 		}
