@@ -161,7 +161,8 @@ func (c *Client) seek(start, stop *orderer.SeekPosition) (*common.Envelope, erro
 	if err != nil {
 		return nil, err
 	}
-	by := c.speaker.Load()
+	by := c.begin()
+	defer c.end(by)
 	creator, err := proto.Marshal(&common.SignatureHeader{Creator: by.creator, Nonce: nonce})
 	if err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hyperledger/fabric-gateway/pkg/client"
@@ -76,7 +75,6 @@ func (c *Config) defaults() {
 // Client speaks to a ledger. It is safe for concurrent use.
 type Client struct {
 	cfg      Config
-	speaker  atomic.Pointer[speaker]
 	gateways []*peerGateway
 	metrics  *metrics
 
@@ -85,10 +83,11 @@ type Client struct {
 	asking sync.WaitGroup // questions for heights
 
 	mu         sync.Mutex
-	spoke      []*speaker              // guarded by mu; all there were
 	delivering *peerGateway            // guarded by mu; the gateway of the last call of Blocks, nil before the first
 	leave      context.CancelCauseFunc // guarded by mu; ends that call
 	got        uint64                  // guarded by mu; blocks that its caller has
+	speaker    *speaker                // guarded by mu; whom calls begin with
+	calls      map[*speaker]int        // guarded by mu; calls under way by speaker, never 0
 }
 
 // New makes a client. It speaks to nobody yet.
@@ -97,7 +96,7 @@ func New(cfg Config) (*Client, error) {
 	if len(cfg.Gateways) == 0 || cfg.Identity == nil || cfg.Channel == "" || cfg.Chaincode == "" {
 		return nil, errors.New("ledger: gateways, identity, channel and chaincode are needed")
 	}
-	c := &Client{cfg: cfg}
+	c := &Client{cfg: cfg, calls: map[*speaker]int{}}
 	names := map[string]bool{}
 	for i, x := range cfg.Gateways {
 		if x.Name == "" || names[x.Name] {
@@ -109,12 +108,10 @@ func New(cfg Config) (*Client, error) {
 		c.gateways = append(c.gateways, g)
 	}
 	c.metrics = newMetrics(c)
-	s, err := newSpeaker(cfg.Identity, cfg.Gateways)
-	if err != nil {
+	var err error
+	if c.speaker, err = newSpeaker(cfg.Identity, cfg.Gateways); err != nil {
 		return nil, err
 	}
-	c.spoke = []*speaker{s}
-	c.speaker.Store(s)
 	c.ctx, c.close = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -125,10 +122,12 @@ func (c *Client) Close() error {
 	c.close()
 	c.mu.Unlock()
 	c.asking.Wait()
-	var all []error
-	for _, s := range c.spoke {
-		for _, g := range s.gateways {
-			all = append(all, g.Close())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := []error{c.speaker.close()}
+	for s := range c.calls {
+		if s != c.speaker {
+			all = append(all, s.close())
 		}
 	}
 	return errors.Join(all...)
@@ -142,8 +141,7 @@ func (c *Client) Close() error {
 // some blocks behind; Altered; else NotOrdered. All are safe to propose again. A gateway that altered the
 // transaction is refused, where it is not the only one, and the next is used.
 func (c *Client) Propose(ctx context.Context, function string, args [][]byte) (txID string, result, envelope []byte, err error) {
-	err = c.call(ctx, StageEndorse, c.cfg.EndorseTimeout, func(ctx context.Context, g *peerGateway) error {
-		by := c.speaker.Load()
+	err = c.call(ctx, StageEndorse, c.cfg.EndorseTimeout, func(ctx context.Context, g *peerGateway, by *speaker) error {
 		p, err := by.contract(g, c.cfg).NewProposal(function, client.WithBytesArguments(args...))
 		if err != nil {
 			return &Error{Stage: StageEndorse, Kind: NotOrdered, Cause: err}
@@ -196,8 +194,8 @@ func (s *speaker) sign(tx *client.Transaction, own *header) ([]byte, error) {
 // been ordered. NotOrdered means that this attempt certainly was not; all else is PerhapsOrdered. A
 // gateway that cannot be reached is passed over for the next.
 func (c *Client) Submit(ctx context.Context, envelope []byte) error {
-	return c.call(ctx, StageSubmit, c.cfg.SubmitTimeout, func(ctx context.Context, g *peerGateway) error {
-		tx, err := c.speaker.Load().gateways[g.index].NewTransaction(envelope)
+	return c.call(ctx, StageSubmit, c.cfg.SubmitTimeout, func(ctx context.Context, g *peerGateway, by *speaker) error {
+		tx, err := by.gateways[g.index].NewTransaction(envelope)
 		if err != nil {
 			return &Error{Stage: StageSubmit, Kind: Refused, Cause: err}
 		}
@@ -209,8 +207,7 @@ func (c *Client) Submit(ctx context.Context, envelope []byte) error {
 // Status waits until a transaction is committed on the gateway's ledger and says how. It serves tools;
 // the node itself learns outcomes from blocks.
 func (c *Client) Status(ctx context.Context, txID string) (code peer.TxValidationCode, block uint64, err error) {
-	err = c.call(ctx, StageStatus, c.cfg.StatusTimeout, func(ctx context.Context, g *peerGateway) error {
-		by := c.speaker.Load()
+	err = c.call(ctx, StageStatus, c.cfg.StatusTimeout, func(ctx context.Context, g *peerGateway, by *speaker) error {
 		request, err := proto.Marshal(&gateway.CommitStatusRequest{ChannelId: c.cfg.Channel, TransactionId: txID, Identity: by.creator})
 		if err != nil {
 			return err
@@ -236,9 +233,9 @@ func (c *Client) Status(ctx context.Context, txID string) (code peer.TxValidatio
 // Evaluate asks the contract without ordering anything.
 func (c *Client) Evaluate(ctx context.Context, function string, args ...[]byte) ([]byte, error) {
 	var out []byte
-	err := c.call(ctx, StageEvaluate, c.cfg.EvaluateTimeout, func(ctx context.Context, g *peerGateway) error {
+	err := c.call(ctx, StageEvaluate, c.cfg.EvaluateTimeout, func(ctx context.Context, g *peerGateway, by *speaker) error {
 		var err error
-		out, err = c.speaker.Load().contract(g, c.cfg).EvaluateWithContext(ctx, function, client.WithBytesArguments(args...))
+		out, err = by.contract(g, c.cfg).EvaluateWithContext(ctx, function, client.WithBytesArguments(args...))
 		if err != nil {
 			return plainError(StageEvaluate, "", err)
 		}

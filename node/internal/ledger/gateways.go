@@ -143,7 +143,7 @@ func (c *Client) callOrder(now time.Time) []*peerGateway {
 // be reached, are overloaded, hang or know too little are passed over: any other failure is the ledger's
 // answer. When attempts on several gateways failed, the error is the last one's, but PerhapsOrdered if any
 // attempt may have been ordered.
-func (c *Client) call(ctx context.Context, stage Stage, timeout time.Duration, do func(context.Context, *peerGateway) error) error {
+func (c *Client) call(ctx context.Context, stage Stage, timeout time.Duration, do func(context.Context, *peerGateway, *speaker) error) error {
 	last := &Error{Stage: stage, Kind: NotOrdered, Cause: errRefused}
 	perhaps := false
 	gateways := c.forCalls()
@@ -207,7 +207,7 @@ func (c *Client) failed(g *peerGateway, e *Error, began time.Time) {
 // attempt makes a call on one gateway. It is given up before its deadline when the gateway turns out to hang and
 // another may serve: nothing is lost by that, since an endorsement is only an answer and an envelope may be sent
 // many times.
-func (c *Client) attempt(ctx context.Context, stage Stage, timeout time.Duration, g *peerGateway, do func(context.Context, *peerGateway) error) error {
+func (c *Client) attempt(ctx context.Context, stage Stage, timeout time.Duration, g *peerGateway, do func(context.Context, *peerGateway, *speaker) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c.mu.Lock()
@@ -220,7 +220,9 @@ func (c *Client) attempt(ctx context.Context, stage Stage, timeout time.Duration
 		return &Error{Stage: stage, Kind: NotOrdered, Cause: ctx.Err(), busy: true}
 	}
 	defer func() { <-g.slots }()
-	err := do(ctx, g)
+	by := c.begin()
+	defer c.end(by)
+	err := do(ctx, g, by)
 	var e *Error
 	if alive.Err() != nil && errors.As(err, &e) && status.Code(e.Cause) == codes.Canceled {
 		e.Cause, e.busy = fmt.Errorf("%w: %w", context.Cause(alive), e.Cause), true

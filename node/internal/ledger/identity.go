@@ -36,6 +36,42 @@ func (s *speaker) contract(g *peerGateway, cfg Config) *client.Contract {
 	return s.gateways[g.index].GetNetwork(cfg.Channel).GetContract(cfg.Chaincode)
 }
 
+func (s *speaker) close() error {
+	var all []error
+	for _, g := range s.gateways {
+		all = append(all, g.Close())
+	}
+	return errors.Join(all...)
+}
+
+// begin gives a call whom it speaks as until its end.
+func (c *Client) begin() *speaker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls[c.speaker]++
+	return c.speaker
+}
+
+// end is for each begin. The last call of a renewed identity closes what was made from it.
+func (c *Client) end(s *speaker) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls[s]--; c.calls[s] > 0 {
+		return
+	}
+	delete(c.calls, s)
+	if s != c.speaker {
+		c.retire(s)
+	}
+}
+
+// retire closes what was made from a renewed identity.
+func (c *Client) retire(s *speaker) {
+	if err := s.close(); err != nil {
+		c.cfg.Logger.Warn("what was made from a renewed identity does not close", "error", err)
+	}
+}
+
 // Renew speaks with another certificate of the same organisation from now on. Calls under way end with the
 // one that they began with.
 func (c *Client) Renew(id Identity) error {
@@ -51,7 +87,10 @@ func (c *Client) Renew(id Identity) error {
 	if c.ctx.Err() != nil {
 		return errors.New("ledger: the client is closed")
 	}
-	c.spoke = append(c.spoke, s)
-	c.speaker.Store(s)
+	old := c.speaker
+	c.speaker = s
+	if c.calls[old] == 0 {
+		c.retire(old)
+	}
 	return nil
 }
