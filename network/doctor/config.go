@@ -9,14 +9,11 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/hyperledger/fabric-admin-sdk/pkg/channel"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer/etcdraft"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/zhenglian/zhenglian/network/fabric"
 )
 
 // files reads the certificates in the network's folder and the nodes'.
@@ -71,7 +68,7 @@ func (l *looker) configuration(ctx context.Context) {
 		if !p.Alive() {
 			continue
 		}
-		asks = append(asks, func() { blocks[i], _ = configBlock(ctx, p) }) // why not is the peer's own finding
+		asks = append(asks, func() { blocks[i], _ = p.ConfigBlock(ctx) }) // why not is the peer's own finding
 	}
 	both(asks...)
 	var newest *common.Block
@@ -86,19 +83,6 @@ func (l *looker) configuration(ctx context.Context) {
 	if c, err := readChannel(newest); err == nil {
 		l.facts.Channel = c
 	}
-}
-
-func configBlock(ctx context.Context, p *fabric.Peer) (*common.Block, error) {
-	id, err := p.Admin().Signer()
-	if err != nil {
-		return nil, err
-	}
-	conn, err := p.Dial()
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	return channel.GetConfigBlock(ctx, conn, id, fabric.Channel)
 }
 
 // readChannel reads what the doctor judges of a configuration block.

@@ -110,6 +110,15 @@ func (p *Peer) asAdmin(f func(grpc.ClientConnInterface, identity.SigningIdentity
 	return nil
 }
 
+// ConfigBlock is the block with the channel's configuration, as the peer has it. The organisation's administrator asks.
+func (p *Peer) ConfigBlock(ctx context.Context) (b *common.Block, err error) {
+	err = p.asAdmin(func(conn grpc.ClientConnInterface, id identity.SigningIdentity) error {
+		b, err = channel.GetConfigBlock(ctx, conn, id, Channel)
+		return err
+	})
+	return b, err
+}
+
 // join brings the peer into the channel unless it is there.
 func (p *Peer) join(ctx context.Context, block *common.Block) error {
 	return p.asAdmin(func(conn grpc.ClientConnInterface, id identity.SigningIdentity) error {

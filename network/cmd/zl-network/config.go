@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hyperledger/fabric-admin-sdk/pkg/channel"
 	"github.com/hyperledger/fabric-admin-sdk/pkg/identity"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/spf13/cobra"
@@ -94,24 +93,12 @@ func (f *configFlags) load(ctx context.Context) (*chanconfig.Config, *fabric.Net
 func newest(ctx context.Context, n *fabric.Network) (*common.Block, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	ask := func(p *fabric.Peer) (*common.Block, error) {
-		id, err := p.Admin().Signer()
-		if err != nil {
-			return nil, err
-		}
-		conn, err := p.Dial()
-		if err != nil {
-			return nil, err
-		}
-		defer conn.Close()
-		return channel.GetConfigBlock(ctx, conn, id, fabric.Channel)
-	}
 	peers := n.Peers()
 	blocks, errs := make([]*common.Block, len(peers)), make([]error, len(peers))
 	var wg sync.WaitGroup
 	for i, p := range peers {
 		if errs[i] = errors.New(p.Name + " does not run"); p.Alive() {
-			wg.Go(func() { blocks[i], errs[i] = ask(p) })
+			wg.Go(func() { blocks[i], errs[i] = p.ConfigBlock(ctx) })
 		}
 	}
 	wg.Wait()
