@@ -36,5 +36,5 @@ func Keys(cfg *Config) (*auth.Keys, error) {
 		return nil, err
 	}
 	unused := model.NewSalt()
-	return auth.OpenKeys(cfg.path(keyFile), unused[:])
+	return auth.OpenKeys(cfg.path(keyFile), unused[:], nil)
 }

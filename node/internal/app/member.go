@@ -158,7 +158,7 @@ func firstKeys(dir string, home model.AgencyID) (map[string]string, error) {
 	if err := auth.CreateKeys(path); err != nil {
 		return nil, err
 	}
-	store, err := auth.OpenKeys(path, secret)
+	store, err := auth.OpenKeys(path, secret, nil)
 	if err != nil {
 		return nil, err
 	}

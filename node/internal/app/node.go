@@ -252,7 +252,7 @@ func (n *Node) openAPI() error {
 	if err != nil {
 		return err
 	}
-	keys, err := auth.OpenKeys(n.path(keyFile), secret)
+	keys, err := auth.OpenKeys(n.path(keyFile), secret, n.below)
 	if err != nil {
 		return err
 	}

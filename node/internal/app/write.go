@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -18,8 +19,8 @@ type gate struct {
 	limits *auth.Limits
 }
 
-func (g gate) SignIn(authorization string) (httpapi.Caller, error) {
-	p, err := g.keys.SignIn(authorization)
+func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
+	p, err := g.keys.SignIn(r.Header.Get("Authorization"))
 	if err != nil {
 		return nil, err
 	}

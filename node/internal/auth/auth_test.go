@@ -21,7 +21,7 @@ func store(t testing.TB) *Keys {
 	if err := CreateKeys(path); err != nil {
 		t.Fatal(err)
 	}
-	k, err := OpenKeys(path, secret)
+	k, err := OpenKeys(path, secret, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestKeyLivesAndEnds(t *testing.T) {
 		t.Errorf("pseudonym %q", p.Person())
 	}
 
-	again, err := OpenKeys(k.path, secret)
+	again, err := OpenKeys(k.path, secret, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,14 +126,14 @@ func TestTokenIsNowhere(t *testing.T) {
 	if err := os.Chmod(k.path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenKeys(k.path, secret); err == nil {
+	if _, err := OpenKeys(k.path, secret, nil); err == nil {
 		t.Error("a file that others can read is accepted")
 	}
 }
 
 func TestStoreIsNeverMadeSilently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
-	if _, err := OpenKeys(path, secret); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenKeys(path, secret, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("opening nothing: %v", err)
 	}
 	if err := CreateKeys(path); err != nil {
@@ -142,7 +142,7 @@ func TestStoreIsNeverMadeSilently(t *testing.T) {
 	if err := CreateKeys(path); !errors.Is(err, os.ErrExist) {
 		t.Errorf("creating twice: %v", err)
 	}
-	if _, err := OpenKeys(path, secret[:16]); err == nil {
+	if _, err := OpenKeys(path, secret[:16], nil); err == nil {
 		t.Error("a short secret is accepted")
 	}
 }
@@ -150,7 +150,7 @@ func TestStoreIsNeverMadeSilently(t *testing.T) {
 // Two processes that issue at once lose neither key.
 func TestTwoWriters(t *testing.T) {
 	a := store(t)
-	b, err := OpenKeys(a.path, secret)
+	b, err := OpenKeys(a.path, secret, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestTwoWriters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := OpenKeys(a.path, secret)
+	c, err := OpenKeys(a.path, secret, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

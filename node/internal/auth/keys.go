@@ -60,6 +60,7 @@ type keyFile struct {
 type Keys struct {
 	path   string
 	secret []byte
+	below  Below
 	now    func() time.Time
 
 	mu     sync.Mutex // held while the file is read or written
@@ -98,12 +99,13 @@ func CreateKeys(path string) error {
 	return errors.Join(err, f.Close())
 }
 
-// OpenKeys opens a store that exists. secret is the node's own, from which pseudonyms are derived.
-func OpenKeys(path string, secret []byte) (*Keys, error) {
+// OpenKeys opens a store that exists. secret is the node's own, from which pseudonyms are derived; below is the
+// registry's tree, nil where nobody signs in.
+func OpenKeys(path string, secret []byte, below Below) (*Keys, error) {
 	if len(secret) < 32 {
 		return nil, errors.New("auth: the node's secret has fewer than 32 bytes")
 	}
-	k := &Keys{path: path, secret: slices.Clone(secret), now: time.Now}
+	k := &Keys{path: path, secret: slices.Clone(secret), below: below, now: time.Now}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k, k.load()
@@ -325,7 +327,7 @@ func (k *Keys) compile(entries []Entry) (*keyTable, error) {
 			return nil, err
 		}
 		s := signed{hash: e.Hash, revoked: !e.Revoked.IsZero(), principal: &Principal{
-			id: e.ID, agency: e.Agency, roles: slices.Clone(e.Roles), person: Pseudonym(k.secret, e.ID), may: may,
+			id: e.ID, name: e.Name, below: k.below, agency: e.Agency, roles: slices.Clone(e.Roles), person: Pseudonym(k.secret, e.ID), may: may,
 		}}
 		if !e.Expires.IsZero() {
 			s.expires = e.Expires.Time().UnixMilli()

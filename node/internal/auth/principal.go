@@ -17,6 +17,8 @@ import (
 // Principal is who is signed in. It is immutable and shared between requests.
 type Principal struct {
 	id     string
+	name   string
+	below  Below
 	agency model.AgencyID
 	roles  []Role
 	person model.Pseudonym
@@ -35,8 +37,36 @@ func (p *Principal) Person() model.Pseudonym { return p.person }
 // Roles lists the principal's roles.
 func (p *Principal) Roles() []Role { return append([]Role(nil), p.roles...) }
 
-// May says whether any of the roles includes the action.
+// Name is what the person or system is called. It stays at this node.
+func (p *Principal) Name() string { return p.name }
+
+// May says whether the principal may do an action for its own agency.
 func (p *Principal) May(action string) bool { return p.may[action] }
+
+// Decision is a decision and the id of the policy that it rests on.
+type Decision = struct {
+	Allowed bool
+	Policy  string
+}
+
+// DefaultDeny is named as the policy where none permits.
+const DefaultDeny = "default-deny"
+
+// Below says whether an agency stands below another in the registry's tree. Safe for concurrent use; it stays in
+// memory.
+type Below func(agency, above model.AgencyID) bool
+
+// Decide says whether the principal may do an action on what belongs to an agency, "" for what belongs to none in
+// particular, and which policy says so.
+func (p *Principal) Decide(action string, owner model.AgencyID) Decision {
+	if !p.may[action] {
+		return Decision{Policy: DefaultDeny}
+	}
+	if owner != "" && owner != p.agency && (p.below == nil || !p.below(owner, p.agency)) {
+		return Decision{Policy: DefaultDeny}
+	}
+	return Decision{true, "roles"}
+}
 
 // Pseudonym is a principal's name on the ledger: 128 bits of a hash keyed with the node's secret.
 func Pseudonym(secret []byte, principal string) model.Pseudonym {

@@ -61,6 +61,10 @@ func (a *API) getEvents(x *exchange) error {
 			out = append(strconv.AppendInt(append(out, "id: "...), after, 10), "\n\n"...)
 			told = after
 		}
+		// A key may have been revoked since, a role taken away: a stream ends with the right to read it.
+		if c, err := a.gate.SignIn(x.r); err != nil || !c.May(x.rt.action) {
+			return nil
+		}
 		if len(out) > 0 {
 			// A connection that has no deadlines has none to miss.
 			_ = control.SetWriteDeadline(time.Now().Add(eventWrite))
@@ -71,10 +75,6 @@ func (a *API) getEvents(x *exchange) error {
 				return nil
 			}
 			out = out[:0]
-		}
-		// A key may have been revoked since: a stream ends with the right to read it.
-		if _, err := a.gate.SignIn(x.r.Header.Get("Authorization")); err != nil {
-			return nil
 		}
 		if len(events) > 0 {
 			continue

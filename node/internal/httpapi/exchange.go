@@ -24,6 +24,8 @@ type exchange struct {
 	caller Caller // nil on open routes
 	id     string
 	status int
+
+	decision Decision // the latest; of a request that is refused the one that refused it
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -107,7 +109,7 @@ func (x *exchange) admit() error {
 		}
 		return nil
 	}
-	caller, err := gate.SignIn(x.r.Header.Get("Authorization"))
+	caller, err := gate.SignIn(x.r)
 	if err != nil {
 		// A failed sign-in counts against the address: keys are not to be guessed at line speed.
 		if wait := gate.TakeAddress(x.r.RemoteAddr); wait > 0 {
@@ -119,7 +121,16 @@ func (x *exchange) admit() error {
 	if wait := gate.TakeCaller(caller.ID()); wait > 0 {
 		return limited{wait}
 	}
-	if x.rt.action != "" && !caller.May(x.rt.action) {
+	if x.rt.action != "" {
+		return x.decide(x.rt.action, "")
+	}
+	return nil
+}
+
+// decide holds the caller to the policies: whether he may do an action on what belongs to an agency, "" for what
+// belongs to none in particular. A denial says nothing more.
+func (x *exchange) decide(action string, owner model.AgencyID) error {
+	if x.decision = x.caller.Decide(action, owner); !x.decision.Allowed {
 		return model.E(model.CodeForbidden)
 	}
 	return nil

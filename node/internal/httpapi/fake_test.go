@@ -30,8 +30,8 @@ type gate struct {
 	limits *auth.Limits
 }
 
-func (g gate) SignIn(h string) (httpapi.Caller, error) {
-	p, err := g.keys.SignIn(h)
+func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
+	p, err := g.keys.SignIn(r.Header.Get("Authorization"))
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +39,11 @@ func (g gate) SignIn(h string) (httpapi.Caller, error) {
 }
 func (g gate) TakeCaller(id string) time.Duration      { return g.limits.Principal(id) }
 func (g gate) TakeAddress(remote string) time.Duration { return g.limits.Address(remote) }
+
+// below is the fake node's tree: bj-scjg-… stands below bj-scjg, and nothing else.
+func below(agency, above model.AgencyID) bool {
+	return strings.HasPrefix(string(agency), string(above)+"-")
+}
 
 // fakeNode is a whole node in memory: what it accepts it commits at once, unless told otherwise.
 type fakeNode struct {
@@ -314,7 +319,7 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 	if err := auth.CreateKeys(path); err != nil {
 		return nil, nil, err
 	}
-	keys, err := auth.OpenKeys(path, make([]byte, 32))
+	keys, err := auth.OpenKeys(path, make([]byte, 32), below)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -64,8 +64,8 @@ func (a *API) postLicenceAct(x *exchange) error {
 	if !ok {
 		return model.E(model.CodeNotFound, "act")
 	}
-	if !x.caller.May(string(typ)) {
-		return model.E(model.CodeForbidden)
+	if err := x.decide(string(typ), ""); err != nil {
+		return err
 	}
 	id, err := recordPath(x)
 	if err != nil {

@@ -33,11 +33,11 @@ func (a *API) postOperations(x *exchange) error {
 		if d.Agency == "" {
 			d.Agency = x.caller.Agency()
 		}
-		if !x.caller.May(string(d.Type)) {
+		if err := x.decide(string(d.Type), d.Agency); err != nil {
 			if single {
-				return model.E(model.CodeForbidden)
+				return err
 			}
-			return &elementError{i, model.E(model.CodeForbidden)}
+			return &elementError{i, err}
 		}
 	}
 	return a.submit(x, body, drafts, single)
@@ -48,8 +48,8 @@ func (a *API) submitOne(x *exchange, body []byte, d model.Draft) error {
 	if d.Agency == "" {
 		d.Agency = x.caller.Agency()
 	}
-	if !x.caller.May(string(d.Type)) {
-		return model.E(model.CodeForbidden)
+	if err := x.decide(string(d.Type), d.Agency); err != nil {
+		return err
 	}
 	return a.submit(x, body, []model.Draft{d}, true)
 }

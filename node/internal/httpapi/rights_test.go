@@ -163,3 +163,23 @@ func TestHeaders(t *testing.T) {
 		t.Errorf("request ids %v", ids)
 	}
 }
+
+// Who is signed in writes for its own agency and those below it; for any other the request ends before intake.
+func TestForAnotherAgency(t *testing.T) {
+	s := open(t)
+	for agency, want := range map[string]bool{"bj-scjg": true, "bj-scjg-cy": true, "bj-gov": false, "tj-scjg": false} {
+		before := s.accepted()
+		body := `{"agency":"` + agency + `","type":"licence.issue","body":{}}`
+		if want {
+			if status, _, raw := s.ask(t, auth.Drafter, "POST", "/v1/operations", body); status != 200 || s.accepted() != before+1 {
+				t.Errorf("%s: %d %s", agency, status, raw)
+			}
+			continue
+		}
+		s.refused(t, auth.Drafter, "POST", "/v1/operations", body, model.CodeForbidden)
+		s.refused(t, auth.SecurityAdmin, "POST", "/v1/registry/agencies/"+agency+"/keys", `{"alg":"ES256"}`, model.CodeForbidden)
+		if s.accepted() != before {
+			t.Errorf("%s: accepted", agency)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -10,12 +11,26 @@ import (
 
 // Caller is a signed-in principal. Values are immutable and shared between requests.
 type Caller interface {
+	// ID is stable over the principal's life, however he signs in.
 	ID() string
+	// Name is the person's or system's own name. It is for this node's access log and never leaves for the ledger.
+	Name() string
+	// Agency is that for which the caller acts, with those below it; "" for a hosted party.
 	Agency() model.AgencyID
 	Person() model.Pseudonym
-	// May says whether the caller's roles include an action: an operation's type, or one of the Action
-	// constants. What it does not know it denies.
+	// May says whether the caller may do an action for its own agency.
 	May(action string) bool
+	// Decide says whether the caller may do an action on what belongs to an agency ("" for what belongs to none
+	// in particular), and which policy says so. An action is an operation's type, or one of the Action constants;
+	// what the policies do not know is denied. It stays in memory.
+	Decide(action string, owner model.AgencyID) Decision
+}
+
+// Decision is a decision and the id of the policy that it rests on; of a denial "default-deny" where no policy
+// permits. Package auth has the same type.
+type Decision = struct {
+	Allowed bool
+	Policy  string
 }
 
 // Actions that are not operations.
@@ -27,10 +42,11 @@ const (
 	ActionVerify        = "verify"
 )
 
-// Gate knows callers and counts requests. Safe for concurrent use; every method stays in memory.
+// Gate knows callers and counts requests. Safe for concurrent use.
 type Gate interface {
-	// SignIn finds the caller of an Authorization header. Its only error is unauthenticated.
-	SignIn(authorization string) (Caller, error)
+	// SignIn finds the caller of a request by its header, its client certificate or its cookies; it does not read the
+	// body. Whatever is wrong, its error is unauthenticated and nothing more; other errors are the node's own trouble.
+	SignIn(r *http.Request) (Caller, error)
 	// TakeCaller and TakeAddress count one request of a caller, or of a remote "host:port" on an open route
 	// or after a failed sign-in. Zero: go on. Otherwise: how long to wait.
 	TakeCaller(id string) time.Duration
