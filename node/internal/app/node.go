@@ -240,7 +240,7 @@ func (n *Node) openWrite() error {
 	if err != nil {
 		return err
 	}
-	n.intake = &intake.Intake{Node: n.cfg.Node, Ledger: n.records, Keys: keys, Vault: n.vault, Clock: time.Now}
+	n.intake = &intake.Intake{Node: n.cfg.Node, Ledger: n.records, Keys: keys, Vault: n.vault, Clock: time.Now, Signed: n.verifier.vouch}
 	return n.openSubmit()
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/intake"
 	"github.com/zhenglian/zhenglian/node/internal/verify"
 	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
@@ -30,6 +31,13 @@ func (v *verifier) open(n *Node) {
 func (v *verifier) changed(licences []model.RecordID) {
 	if s := v.service.Load(); s != nil {
 		s.Changed(licences)
+	}
+}
+
+// vouch passes on the signatures that this node made itself.
+func (v *verifier) vouch(signed []intake.Signature) {
+	for _, s := range signed {
+		v.service.Load().Vouch(s.Position, s.Alg, s.Public)
 	}
 }
 

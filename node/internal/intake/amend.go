@@ -69,7 +69,8 @@ func (w *work) amend(op *model.Operation, d *model.Draft, view *model.View) erro
 	if err != nil {
 		return err
 	}
-	if err := w.sign(w.agencies[op.Agency], &b.Value); err != nil {
+	signed, err := w.sign(w.agencies[op.Agency], &b.Value)
+	if err != nil {
 		return err
 	}
 	if err := t.CheckFace(&b.Value); err != nil {
@@ -89,6 +90,7 @@ func (w *work) amend(op *model.Operation, d *model.Draft, view *model.View) erro
 	if err := w.newFile(b.Previous.File, b.Value.File); err != nil {
 		return err
 	}
+	w.in.pending.signed(op.ID, signed)
 	if op.Body, err = model.Canonical(b); err != nil {
 		return err
 	}

@@ -252,7 +252,8 @@ func (w *work) issue(op *model.Operation, d *model.Draft) error {
 	if err != nil {
 		return err
 	}
-	if err := w.sign(agency, v); err != nil {
+	signed, err := w.sign(agency, v)
+	if err != nil {
 		return err
 	}
 	if err := v.Check(); err != nil {
@@ -264,6 +265,7 @@ func (w *work) issue(op *model.Operation, d *model.Draft) error {
 	if err := w.claim(op, v); err != nil {
 		return err
 	}
+	w.in.pending.signed(op.ID, signed)
 	if op.Body, err = b.EncodeBody(); err != nil {
 		return err
 	}
@@ -385,26 +387,27 @@ func (w *work) seal(op *model.Operation, d *model.Draft, v *model.Licence) (*mod
 	return t, nil
 }
 
-// sign signs with the agency's newest active key that this node holds, or checks the signature supplied.
-func (w *work) sign(agency *model.Agency, v *model.Licence) error {
+// sign signs with the agency's newest active key that this node holds, or checks the signature supplied. It
+// returns the key that verifies the signature.
+func (w *work) sign(agency *model.Agency, v *model.Licence) (by Signature, err error) {
 	message, err := v.SigningBytes()
 	if err != nil {
-		return err
+		return by, err
 	}
 	if s := v.Signature; s != nil && s.Value != "" {
 		k, ok := agency.ActiveKey(s.Key)
 		if !ok || k.Alg != s.Alg {
-			return model.E(model.CodeKeyUnknown, "value.signature.key")
+			return by, model.E(model.CodeKeyUnknown, "value.signature.key")
 		}
 		public, err := k.PublicBytes()
 		if err != nil {
-			return model.E(model.CodeInternal).Because(err)
+			return by, model.E(model.CodeInternal).Because(err)
 		}
 		sig, err := base64.RawURLEncoding.Strict().DecodeString(s.Value)
 		if err != nil || envelope.Verify(envelope.Alg(k.Alg), public, message, sig) != nil {
-			return model.E(model.CodeSignatureInvalid, "value.signature")
+			return by, model.E(model.CodeSignatureInvalid, "value.signature")
 		}
-		return nil
+		return Signature{Alg: k.Alg, Public: string(public)}, nil
 	}
 	for i := len(agency.Keys) - 1; i >= 0; i-- {
 		k := agency.Keys[i]
@@ -417,10 +420,10 @@ func (w *work) sign(agency *model.Agency, v *model.Licence) error {
 		}
 		sig, err := signer.Sign(message)
 		if err != nil {
-			return model.E(model.CodeInternal).Because(err)
+			return by, model.E(model.CodeInternal).Because(err)
 		}
 		v.Signature = &model.Signature{Alg: k.Alg, Key: k.ID, Value: base64.RawURLEncoding.EncodeToString(sig)}
-		return nil
+		return Signature{Alg: k.Alg, Public: string(signer.Public())}, nil
 	}
-	return model.E(model.CodeKeyUnknown, "value.signature").With("this node holds no active signing key of the agency")
+	return by, model.E(model.CodeKeyUnknown, "value.signature").With("this node holds no active signing key of the agency")
 }

@@ -63,6 +63,7 @@ type Intake struct {
 	Keys   Keys
 	Vault  *vault.Vault
 	Clock  func() time.Time
+	Signed func([]Signature) // told of signatures that this node knows to be good, once they stand on the ledger; nil: nobody
 
 	once    sync.Once
 	pending *pending
@@ -109,7 +110,7 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 	accepted := false
 	defer func() {
 		if !accepted {
-			in.pending.release(w.claimed)
+			in.pending.release(w.claimed, nil)
 		}
 	}()
 	ids = make([]model.OpID, len(drafts))
@@ -170,10 +171,22 @@ func (in *Intake) Recover(ops []model.Operation) {
 	}
 }
 
-// Settled forgets operations that are committed or refused.
-func (in *Intake) Settled(ids []model.OpID) {
+// Signature is a licence's signature that this node made or checked: it stands at Position of the log, and Public
+// verifies it.
+type Signature struct {
+	Position uint64
+	Alg      string
+	Public   string // the key's bytes
+}
+
+// Settled forgets operations that are committed or refused. Receipts is nil, or of the same operations, committed
+// exactly as they were accepted.
+func (in *Intake) Settled(ids []model.OpID, receipts []model.Receipt) {
 	in.once.Do(in.begin)
-	in.pending.release(ids)
+	signed := in.pending.release(ids, receipts)
+	if in.Signed != nil && len(signed) > 0 {
+		in.Signed(signed)
+	}
 }
 
 func requestKey(who Caller, key string) [16]byte {

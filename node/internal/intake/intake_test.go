@@ -164,7 +164,7 @@ func (f *fixture) commit() {
 				f.claims[file.SHA256.String()], f.claims[file.SM3.String()] = true, true
 			}
 		}
-		f.Settled([]model.OpID{op.ID})
+		f.Settled([]model.OpID{op.ID}, nil)
 	}
 	f.queued = nil
 }
@@ -244,9 +244,9 @@ func TestWhoMayAsk(t *testing.T) {
 		if _, err := f.accept("", d); code(err) != c.want {
 			t.Errorf("%s: %v, want %q", c.agency, err, c.want)
 		}
-		f.Settled([]model.OpID{})
+		f.Settled([]model.OpID{}, nil)
 		for _, op := range f.queued {
-			f.Settled([]model.OpID{op.ID})
+			f.Settled([]model.OpID{op.ID}, nil)
 		}
 		f.queued = nil
 	}

@@ -19,6 +19,7 @@ type held struct {
 	record  string
 	version uint64
 	claims  []string
+	signed  Signature // Alg "" without one
 }
 
 func newPending() *pending {
@@ -62,13 +63,28 @@ func (p *pending) claim(keys []string, op model.OpID) bool {
 	return true
 }
 
-func (p *pending) release(ids []model.OpID) {
+// signed notes the key that verifies an operation's signature.
+func (p *pending) signed(op model.OpID, s Signature) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, id := range ids {
+	h := p.byOp[op]
+	h.signed = s
+	p.byOp[op] = h
+}
+
+// release forgets operations, and returns the signatures of those that have receipts.
+func (p *pending) release(ids []model.OpID, receipts []model.Receipt) []Signature {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var signed []Signature
+	for i, id := range ids {
 		h, ok := p.byOp[id]
 		if !ok {
 			continue
+		}
+		if receipts != nil && h.signed.Alg != "" {
+			h.signed.Position = receipts[i].Position
+			signed = append(signed, h.signed)
 		}
 		delete(p.byOp, id)
 		for _, k := range h.claims {
@@ -78,4 +94,5 @@ func (p *pending) release(ids []model.OpID) {
 			delete(p.versions, h.record)
 		}
 	}
+	return signed
 }

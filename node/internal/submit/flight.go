@@ -314,7 +314,10 @@ func (s *Submitter) show(txID string, code peer.TxValidationCode, receipts []mod
 	s.land(f.keys)
 	s.mu.Unlock()
 	close(f.seen)
-	s.cfg.Settled(ids)
+	if len(receipts) != len(ids) {
+		receipts = nil
+	}
+	s.cfg.Settled(ids, receipts)
 }
 
 // again puts the operations of a transaction that did not become valid back into the queue, in halves,

@@ -94,7 +94,7 @@ func (s *Submitter) refused(items []*item, refusals []model.Refusal) []*item {
 	s.mu.Unlock()
 	if len(ids) > 0 {
 		s.metrics.refused.Add(float64(len(ids)))
-		s.cfg.Settled(ids)
+		s.cfg.Settled(ids, nil)
 	}
 	s.tell(committed)
 	return left
@@ -169,7 +169,7 @@ func (s *Submitter) committed(items []*item) []model.OpID {
 func (s *Submitter) tell(ids []model.OpID) {
 	if len(ids) > 0 {
 		s.forget(ids)
-		s.cfg.Settled(ids)
+		s.cfg.Settled(ids, nil)
 	}
 }
 

@@ -79,8 +79,10 @@ type Config struct {
 	Retry      time.Duration // first pause after a failure, doubled up to MaxRetry: 50 ms
 	MaxRetry   time.Duration // 5 s
 
-	// Settled is told which operations are committed or refused, after their waiters can see it. nil: nobody.
-	Settled func(ids []model.OpID)
+	// Settled is told which operations are committed or refused, after their waiters can see it. Receipts has a
+	// place for each of those that a transaction committed that this node made: the ledger holds them as they
+	// were accepted here. It is nil for the others. nil: nobody.
+	Settled func(ids []model.OpID, receipts []model.Receipt)
 	Clock   func() time.Time // stamps operations; nil: time.Now
 	Logger  *slog.Logger     // nil: slog.Default
 }
@@ -107,7 +109,7 @@ func (c *Config) defaults() {
 		}
 	}
 	if c.Settled == nil {
-		c.Settled = func([]model.OpID) {}
+		c.Settled = func([]model.OpID, []model.Receipt) {}
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

@@ -35,7 +35,7 @@ func TestUnreadableOperationIsRefused(t *testing.T) {
 	strange.Type, strange.Time = "licence.unheard-of", model.TimeOf(time.Now())
 	settled := make(chan []model.OpID, 8)
 	cfg := quick()
-	cfg.Settled = func(ids []model.OpID) { settled <- ids }
+	cfg.Settled = func(ids []model.OpID, _ []model.Receipt) { settled <- ids }
 	p := &process{w: w, out: out, dead: new(bool)}
 	if p.Submitter, err = submit.New(cfg, client{w, p.dead}, foreign{out, strange}, out, w); err != nil {
 		t.Fatal(err)

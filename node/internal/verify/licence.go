@@ -57,14 +57,14 @@ func (a *asking) licence(id model.RecordID) (*licence, error) {
 	}
 	slices.Reverse(history)
 	l := &licence{view: view, versions: make([]model.Version, len(history)), signed: make([]signature, len(history)), asOf: a.position}
-	l.size = 1024 + len(view.Public)
+	l.size = 512 + len(view.Public)
 	for i := range history {
 		h := &history[i]
 		if l.versions[i], err = model.LicenceVersion(h.Type, h.Time, h.State, h.Body); err != nil {
 			return nil, err
 		}
 		l.signed[i].position, l.signed[i].agency = h.Position, h.Agency
-		l.size += 1024 + 4*len(h.Body) // bodies as they are and decoded
+		l.size += 512 + 2*len(h.Body) // bodies as they are and decoded
 	}
 	l.history = history[max(0, len(history)-shownHistory):]
 	a.s.cache.put(id, l, a.generation)
@@ -111,13 +111,18 @@ func (a *asking) check(s *signature, v *model.Licence) (int32, error) {
 	if !ok || alg != v.Signature.Alg {
 		return sigNoKey, nil
 	}
+	if known := a.s.signatures.get(s.position, alg, public); known != 0 {
+		return known, nil
+	}
 	message, err := v.SigningBytes()
 	if err != nil {
 		return 0, err
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(v.Signature.Value)
+	result := int32(sigGood)
 	if err != nil || a.s.cfg.Check(alg, public, message, raw) != nil {
-		return sigBad, nil
+		result = sigBad
 	}
-	return sigGood, nil
+	a.s.signatures.put(s.position, alg, string(public), result)
+	return result, nil
 }

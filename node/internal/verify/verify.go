@@ -48,9 +48,10 @@ type Config struct {
 
 // Service gives verdicts. It is safe for concurrent use.
 type Service struct {
-	cfg   Config
-	cache *cache
-	day   dayClock
+	cfg        Config
+	cache      *cache
+	signatures *signatures
+	day        dayClock
 }
 
 // New makes a service. Its Changed must be called by the records, with the licences that read differently,
@@ -71,11 +72,17 @@ func New(cfg Config) *Service {
 	if cfg.CacheBytes <= 0 {
 		cfg.CacheBytes = 64 << 20
 	}
-	return &Service{cfg: cfg, cache: newCache(cfg.CacheBytes)}
+	return &Service{cfg: cfg, cache: newCache(cfg.CacheBytes), signatures: newSignatures()}
 }
 
 // Changed makes the service forget licences that read differently from now on.
 func (s *Service) Changed(licences []model.RecordID) { s.cache.forget(licences) }
+
+// Vouch tells the service that a key verifies the signature at a leaf, which it then need not find out. Whether the
+// key was the agency's at that leaf is still the registry's to say.
+func (s *Service) Vouch(position uint64, alg, public string) {
+	s.signatures.put(position, alg, public, sigGood)
+}
 
 // Verify answers queries in their order, all as of one block. Where the records cannot be read, or ctx has
 // ended, the verdict is undetermined for that reason. A query says one thing to look for; one that says
