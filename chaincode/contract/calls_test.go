@@ -111,7 +111,7 @@ func TestInit(t *testing.T) {
 func TestLevelAboveThisBuild(t *testing.T) {
 	l := contracttest.New()
 	key := model.StateKey(model.KindPolicy, model.PolicyID)
-	l.State[key] = bytes.Replace(l.State[key], []byte(`"level":1`), []byte(`"level":2`), 1)
+	l.State[key] = bytes.Replace(l.State[key], []byte(`"level":1`), []byte(`"level":3`), 1)
 	if _, _, err := l.Submit(issue(l, "bj-scjg", 1)); code(err) != model.CodeLevelUnsupported {
 		t.Fatalf("got %v", err)
 	}
@@ -381,8 +381,8 @@ func TestPolicyStays(t *testing.T) {
 	if got := e.enact(model.Remove, model.KindPolicy, model.PolicyID, 2, &model.Policy{Level: 1}); got != model.CodeBadValue {
 		t.Errorf("remove: %q", got)
 	}
-	if got := e.enact(model.Change, model.KindPolicy, model.PolicyID, 2, &model.Policy{Level: 2}); got != model.CodeLevelUnsupported {
-		t.Errorf("level 2: %q", got)
+	if got := e.enact(model.Change, model.KindPolicy, model.PolicyID, 2, &model.Policy{Level: contract.MaxLevel + 1}); got != model.CodeLevelUnsupported {
+		t.Errorf("a level to come: %q", got)
 	}
 	if got := e.enact(model.Change, model.KindPolicy, model.PolicyID, 2, &model.Policy{Approvals: 2, Level: 1}); got != "" {
 		t.Errorf("k: %q", got)

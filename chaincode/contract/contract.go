@@ -175,6 +175,12 @@ func (c *Contract) run(t *tx, x *model.Execution, call model.Call, importing boo
 		return nil, err
 	} else if p.Level > MaxLevel {
 		return nil, model.E(model.CodeLevelUnsupported)
+	} else if p.Level < MaxLevel {
+		for i := range ops { // what contracts of the ledger's level do not know fails here as it does there
+			if model.Level(ops[i].Type) > p.Level {
+				return nil, model.E(model.CodeUnknownOperation)
+			}
+		}
 	}
 	x.Applied = slices.Grow(x.Applied, len(ops))
 	clear(t.checked) // of another caller's

@@ -38,7 +38,7 @@ func drive(t *rapid.T, seen tally) {
 	w := newWorld(t)
 	w.seen = seen
 	steps := []func(){
-		w.licences, w.licences, w.licences, w.licences, w.licences, w.licences, w.decide, w.proposals, w.delegations, w.parties, w.selfManaged, w.replay,
+		w.licences, w.licences, w.licences, w.licences, w.licences, w.licences, w.decide, w.proposals, w.delegations, w.parties, w.selfManaged, w.anchors, w.anchors, w.replay,
 		func() { w.peer.now = w.peer.now.Add(time.Duration(1+w.roll(60*24, "hours")) * time.Hour) },
 	}
 	t.Repeat(map[string]func(*rapid.T){
@@ -402,6 +402,48 @@ func (w *world) parties() {
 	w.send(agency, w.plan(agency, model.HostParty, model.KindParty, record, b))
 }
 
+// anchors puts the head of a node's access log on the ledger; at contract level 1 nobody knows what that is.
+func (w *world) anchors() {
+	agency := w.agency()
+	a, _ := w.plain.agency(agency)
+	if a == nil {
+		return
+	}
+	v := model.AccessLog{Count: uint64(w.roll(50, "count")), Msp: a.Msp, Node: a.Node, Start: model.Digest{31: byte(1 + w.roll(2, "log"))}}
+	v.From = w.today()
+	if r := w.plain.records[model.KindAccessLog][model.RecordID(a.Node)]; r != nil {
+		before := r.value.(*model.AccessLog)
+		if !w.chance(8, "a day again") {
+			v.From = model.DateFromDays(before.Until.Days() + 1)
+		}
+		if !w.chance(8, "whatever count") {
+			v.Start, v.Count = before.Start, before.Count+uint64(w.roll(3, "more"))
+		}
+	}
+	v.Until = model.DateFromDays(v.From.Days() + uint32(max(0, w.roll(5, "days")-2)))
+	v.Head = v.Start
+	if v.Count > 0 {
+		v.Head = model.Digest{byte(v.Count), byte(w.roll(5, "head") / 4)}
+	}
+	record := model.RecordID(v.Node)
+	if w.chance(20, "another's log") {
+		v.Node = "hebei"
+	}
+	if w.chance(20, "another id") {
+		record = "beijing"
+	}
+	if w.chance(20, "another organisation") {
+		v.Msp = "HebeiMSP"
+	}
+	msp, cn := w.caller(agency)
+	o := w.plan(agency, model.AnchorAccess, model.KindAccessLog, record, &model.AnchorBody{Value: v})
+	if w.plain.records[model.KindPolicy]["policy"].value.(*model.Policy).Level < 2 {
+		w.unknown(msp, cn, o)
+		return
+	}
+	w.call(msp, cn, false, o)
+}
+
 func (w *world) selfManaged() {
 	agency := w.agency()
 	record := model.RecordID(agency)
@@ -641,6 +683,6 @@ func (w *world) varied(v any) any {
 	}
 	c := *v.(*model.Policy)
 	c.Approvals = w.roll(4, "k")
-	c.Level = pick(w, "level", []int{1, 1, 1, 1, 2})
+	c.Level = pick(w, "level", []int{1, 2, 2, 2, 3})
 	return &c
 }

@@ -191,6 +191,7 @@ var states = map[model.Type]map[model.State]model.State{
 	model.ReleaseParty:  {"active": "removed"},
 	model.Delegate:      {"": "active"},
 	model.EndDelegation: {"active": "removed"},
+	model.AnchorAccess:  {"": "anchored", "anchored": "anchored"},
 }
 
 // planned is an operation with the body that it was made of.
@@ -286,6 +287,8 @@ func (p *plain) apply(msp model.MSPID, cn string, at time.Time, o planned) fault
 			f.add(model.CodeNotIssuer, !slices.Contains(to.Roles, "issuer"))
 		}
 		next.set(d)
+	case *model.AnchorBody:
+		p.anchor(f, actor, msp, op, b.Value, was, next)
 	}
 	if len(f) > 0 {
 		return f
@@ -474,7 +477,7 @@ func (p *plain) admissible(f faults, b *model.ProposeBody) {
 		}
 	case model.KindPolicy:
 		level := decoded[model.Policy](b.Value).Level
-		f.add(model.CodeLevelUnsupported, level > 1)
+		f.add(model.CodeLevelUnsupported, level > 2)
 		f.add(model.CodeBadValue, level < r.value.(*model.Policy).Level)
 	}
 }
@@ -574,4 +577,21 @@ func rotate(f faults, a *model.Agency, b *model.RotateBody) {
 	f.add(model.CodeSignatureInvalid, b.Proof != sign(a.Keys[old], model.RotationBytes(a.ID, b.Retire, b.New)))
 	a.Keys[old].Retired = true
 	a.Keys = append(a.Keys, b.New)
+}
+
+// anchor is a node's word on its access log: its own log, no day ahead, nothing taken back.
+func (p *plain) anchor(f faults, actor *model.Agency, msp model.MSPID, op model.Operation, v model.AccessLog, was, next *plainRecord) {
+	f.add(model.CodeBadID, string(op.Record) != string(v.Node))
+	f.add(model.CodeNotActingFor, actor != nil && (v.Node != actor.Node || v.Msp != msp))
+	f.add(model.CodeBadDate, v.Until > op.Time.Date())
+	if was != nil {
+		b := was.value.(*model.AccessLog)
+		f.add(model.CodeValueMismatch, v.Msp != b.Msp)
+		f.add(model.CodeBadDate, v.From <= b.Until)
+		if v.Start == b.Start {
+			f.add(model.CodeValueMismatch, v.Count < b.Count || v.Count == b.Count && v.Head != b.Head)
+		}
+	}
+	next.header.Owner = op.Agency
+	next.set(&v)
 }

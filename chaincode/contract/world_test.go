@@ -52,6 +52,7 @@ func verify(alg string, public, message, signature []byte) error {
 
 func newWorld(t *rapid.T) *world {
 	g := contracttest.Genesis()
+	g.Policy.Level = rapid.SampledFrom([]int{1, 2, 2}).Draw(t, "level at genesis")
 	doc, err := model.Canonical(g)
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +171,16 @@ func (w *world) call(msp model.MSPID, cn string, personal bool, planned ...plann
 	}
 	w.counters()
 	return true
+}
+
+// unknown sends an operation that the ledger's level does not know: the call fails as a whole.
+func (w *world) unknown(msp model.MSPID, cn string, o planned) {
+	o.op.Time = model.TimeOf(w.peer.now)
+	r, s := w.peer.propose(msp, cn, w.peer.now, []byte("Apply"), o.op.Encode())
+	if r.Status != 500 || r.Message != string(model.CodeUnknownOperation) || len(s.writes) != 0 {
+		w.t.Fatalf("%s below its level: %d %s", o.op.Type, r.Status, r.Message)
+	}
+	w.seen[r.Message]++
 }
 
 // repeatable holds the endorsement against the follower's execution of the same call, several times, since

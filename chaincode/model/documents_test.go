@@ -34,7 +34,7 @@ const generated = "<!-- Made from the tables in chaincode/model by go generate .
 
 var stateNames = map[State]string{
 	InForce: "有效", Suspended: "暂停", Dormant: "歇业", Rescinded: "撤销", Withdrawn: "撤回", PenaltyRevoked: "吊销", Cancelled: "注销",
-	VoidLost: "遗失作废", Active: "生效", Removed: "已注销", Open: "征求同意", Approved: "已同意", Closed: "已撤回", Imported: "已迁入",
+	VoidLost: "遗失作废", Active: "生效", Removed: "已注销", Open: "征求同意", Approved: "已同意", Closed: "已撤回", Imported: "已迁入", Anchored: "已存证",
 }
 
 func statesPage() string {

@@ -300,6 +300,8 @@ func NewEntry(k Kind) Entry {
 		return new(Proposal)
 	case KindImport:
 		return new(Import)
+	case KindAccessLog:
+		return new(AccessLog)
 	}
 	return nil
 }
@@ -332,6 +334,8 @@ func DecodeEntry(k Kind, id RecordID, raw json.RawMessage) (Entry, error) {
 		natural = PolicyID
 	case *Import:
 		natural = ImportID
+	case *AccessLog:
+		natural = RecordID(v.Node)
 	}
 	if natural != id {
 		return nil, E(CodeBadID, "record").With("the record's id differs from the value's")

@@ -24,6 +24,7 @@ const (
 	Approved State = "approved" // a proposal with k approvals
 	Closed   State = "closed"   // a proposal withdrawn by who made it
 	Imported State = "imported" // an import that has been closed
+	Anchored State = "anchored" // an access log whose head stands on the ledger
 )
 
 // Kinds of records.
@@ -37,7 +38,8 @@ const (
 	KindPolicy       Kind = "policy"     // one record, id "policy"
 	KindProposal     Kind = "proposal"
 	KindLicence      Kind = "licence"
-	KindImport       Kind = "import" // one record, id "import", of a ledger that took over another
+	KindImport       Kind = "import"     // one record, id "import", of a ledger that took over another
+	KindAccessLog    Kind = "access-log" // one record a node; its id is the node's
 )
 
 // PolicyID is the id of the one policy record.
@@ -72,6 +74,8 @@ const (
 	LicenceRevoke   Type = "licence.penalty-revoke"
 	LicenceCancel   Type = "licence.cancel"
 	LicenceVoidLost Type = "licence.void-lost"
+
+	AnchorAccess Type = "access.anchor"
 )
 
 // Rule is what is fixed about a type of operation.
@@ -79,36 +83,39 @@ type Rule struct {
 	Zh, En   string
 	Body     func() any // a new, empty body to decode into
 	registry bool       // changes what endorsers decide by, so the registry's version rises
+	level    int        // of the contract that first knows it; 0 is the first
 }
 
-// Types is the table of all operation types at contract level 1.
+// Types is the table of all operation types.
 var Types = map[Type]Rule{
-	Genesis:         {"创世登记", "genesis entry", func() any { return new(GenesisBody) }, false},
-	ImportClosed:    {"迁入结束", "close import", func() any { return new(ImportBody) }, false},
-	Propose:         {"提出登记事项", "propose", func() any { return new(ProposeBody) }, false},
-	Approve:         {"同意", "approve", func() any { return new(ApproveBody) }, false},
-	CloseProposal:   {"撤回提案", "close proposal", func() any { return new(EmptyBody) }, false},
-	Admit:           {"登记", "admit", func() any { return new(EnactBody) }, true},
-	Change:          {"变更登记", "change", func() any { return new(EnactBody) }, true},
-	Remove:          {"注销登记", "remove", func() any { return new(EnactBody) }, true},
-	SetEndpoint:     {"变更接入地址", "set endpoint", func() any { return new(EndpointBody) }, false},
-	RotateKey:       {"更换签章密钥", "rotate key", func() any { return new(RotateBody) }, true},
-	HostParty:       {"登记托管主体", "host party", func() any { return new(PartyBody) }, false},
-	ReleaseParty:    {"解除托管", "release party", func() any { return new(EmptyBody) }, false},
-	Delegate:        {"委托发证", "delegate issuing", func() any { return new(DelegateBody) }, false},
-	EndDelegation:   {"终止委托", "end delegation", func() any { return new(EmptyBody) }, false},
-	LicenceIssue:    {"签发", "issue", func() any { return new(IssueBody) }, false},
-	LicenceAmend:    {"变更（更正）", "amend", func() any { return new(AmendBody) }, false},
-	LicenceSuspend:  {"暂停", "suspend", func() any { return new(ActBody) }, false},
-	LicenceResume:   {"恢复", "resume", func() any { return new(ActBody) }, false},
-	LicenceDormant:  {"歇业", "declare dormant", func() any { return new(ActBody) }, false},
-	LicenceRenew:    {"延续", "renew", func() any { return new(AmendBody) }, false},
-	LicenceTransfer: {"迁移", "transfer", func() any { return new(TransferBody) }, false},
-	LicenceRescind:  {"撤销", "rescind", func() any { return new(ActBody) }, false},
-	LicenceWithdraw: {"撤回", "withdraw", func() any { return new(ActBody) }, false},
-	LicenceRevoke:   {"吊销", "penalty-revoke", func() any { return new(ActBody) }, false},
-	LicenceCancel:   {"注销", "cancel", func() any { return new(ActBody) }, false},
-	LicenceVoidLost: {"遗失作废", "void as lost", func() any { return new(ActBody) }, false},
+	Genesis:         {"创世登记", "genesis entry", func() any { return new(GenesisBody) }, false, 0},
+	ImportClosed:    {"迁入结束", "close import", func() any { return new(ImportBody) }, false, 0},
+	Propose:         {"提出登记事项", "propose", func() any { return new(ProposeBody) }, false, 0},
+	Approve:         {"同意", "approve", func() any { return new(ApproveBody) }, false, 0},
+	CloseProposal:   {"撤回提案", "close proposal", func() any { return new(EmptyBody) }, false, 0},
+	Admit:           {"登记", "admit", func() any { return new(EnactBody) }, true, 0},
+	Change:          {"变更登记", "change", func() any { return new(EnactBody) }, true, 0},
+	Remove:          {"注销登记", "remove", func() any { return new(EnactBody) }, true, 0},
+	SetEndpoint:     {"变更接入地址", "set endpoint", func() any { return new(EndpointBody) }, false, 0},
+	RotateKey:       {"更换签章密钥", "rotate key", func() any { return new(RotateBody) }, true, 0},
+	HostParty:       {"登记托管主体", "host party", func() any { return new(PartyBody) }, false, 0},
+	ReleaseParty:    {"解除托管", "release party", func() any { return new(EmptyBody) }, false, 0},
+	Delegate:        {"委托发证", "delegate issuing", func() any { return new(DelegateBody) }, false, 0},
+	EndDelegation:   {"终止委托", "end delegation", func() any { return new(EmptyBody) }, false, 0},
+	LicenceIssue:    {"签发", "issue", func() any { return new(IssueBody) }, false, 0},
+	LicenceAmend:    {"变更（更正）", "amend", func() any { return new(AmendBody) }, false, 0},
+	LicenceSuspend:  {"暂停", "suspend", func() any { return new(ActBody) }, false, 0},
+	LicenceResume:   {"恢复", "resume", func() any { return new(ActBody) }, false, 0},
+	LicenceDormant:  {"歇业", "declare dormant", func() any { return new(ActBody) }, false, 0},
+	LicenceRenew:    {"延续", "renew", func() any { return new(AmendBody) }, false, 0},
+	LicenceTransfer: {"迁移", "transfer", func() any { return new(TransferBody) }, false, 0},
+	LicenceRescind:  {"撤销", "rescind", func() any { return new(ActBody) }, false, 0},
+	LicenceWithdraw: {"撤回", "withdraw", func() any { return new(ActBody) }, false, 0},
+	LicenceRevoke:   {"吊销", "penalty-revoke", func() any { return new(ActBody) }, false, 0},
+	LicenceCancel:   {"注销", "cancel", func() any { return new(ActBody) }, false, 0},
+	LicenceVoidLost: {"遗失作废", "void as lost", func() any { return new(ActBody) }, false, 0},
+
+	AnchorAccess: {"访问日志存证", "anchor the access log", func() any { return new(AnchorBody) }, false, 2},
 }
 
 // Transition allows an operation type in the states of From (none: the record must not exist) and says
@@ -168,10 +175,16 @@ var Machines = map[Kind]*Machine{
 		{ReleaseParty, []State{Active}, Removed},
 	}},
 	KindImport: {KindImport, []State{Imported}, []Transition{{ImportClosed, nil, Imported}}},
+	KindAccessLog: {KindAccessLog, []State{Anchored}, []Transition{
+		{AnchorAccess, nil, Anchored}, {AnchorAccess, []State{Anchored}, ""},
+	}},
 	KindDelegation: {KindDelegation, []State{Active, Removed}, []Transition{
 		{Delegate, nil, Active}, {EndDelegation, []State{Active}, Removed},
 	}},
 }
+
+// Level is the contract level at which a type of operation becomes known: at a lower one nobody may send it.
+func Level(t Type) int { return max(1, Types[t].level) }
 
 // enacted is the machine of what only k approvals change.
 func enacted(k Kind, own ...Transition) *Machine {

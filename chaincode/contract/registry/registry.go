@@ -12,7 +12,7 @@ import (
 )
 
 // MaxLevel is the highest contract.level that this build can run.
-const MaxLevel = 1
+const MaxLevel = 2
 
 // Ledger is what the rules read. Entries are shared and read only; an absent one is nil with a zero header.
 type Ledger interface {
@@ -61,6 +61,8 @@ func Apply(l Ledger, op *model.Operation, body any, by Caller) (model.Effect, er
 		return writeValue(l, op, b, &b.Value)
 	case *model.DelegateBody:
 		return delegate(l, op, b)
+	case *model.AnchorBody:
+		return anchor(l, op, b, by)
 	case *model.EmptyBody:
 		h, err := l.Header(op.Kind, op.Record)
 		if err != nil {

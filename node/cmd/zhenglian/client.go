@@ -212,7 +212,7 @@ func (o *client) typeName(t model.Type) string {
 var stateNames = map[model.State]string{
 	model.InForce: "有效", model.Suspended: "暂停", model.Dormant: "歇业", model.Rescinded: "撤销", model.Withdrawn: "撤回",
 	model.PenaltyRevoked: "吊销", model.Cancelled: "注销", model.VoidLost: "遗失作废", model.Active: "在册", model.Removed: "已注销",
-	model.Open: "待同意", model.Approved: "已同意", model.Closed: "已撤回", model.Imported: "已迁入",
+	model.Open: "待同意", model.Approved: "已同意", model.Closed: "已撤回", model.Imported: "已迁入", model.Anchored: "已存证",
 }
 
 func (o *client) stateName(s model.State) string {

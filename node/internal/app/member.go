@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/zhenglian/zhenglian/chaincode/contract"
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/keystore"
@@ -178,7 +179,7 @@ func firstKeys(dir string, home model.AgencyID) (map[string]string, error) {
 func Genesis(path, channel string, created time.Time, members []Member, types []model.LicenceType) (digest string, err error) {
 	doc := model.GenesisDocument{
 		Agencies: []model.Agency{}, Channel: channel, Created: model.TimeOf(created), LicenceTypes: types,
-		Organisations: []model.Organisation{}, Policy: model.Policy{Level: 1},
+		Organisations: []model.Organisation{}, Policy: model.Policy{Level: contract.MaxLevel},
 	}
 	if doc.LicenceTypes == nil {
 		doc.LicenceTypes = []model.LicenceType{}

@@ -207,7 +207,7 @@ func TestRightsMatrix(t *testing.T) {
 	)
 	want := map[string]string{
 		ReadRecord: "DAVUT", ReadRegistry: all, ReadOperation: all, ReadEvents: "DAUT", Verify: "DAVU",
-		string(model.Genesis): "", string(model.ImportClosed): "",
+		string(model.Genesis): "", string(model.ImportClosed): "", string(model.AnchorAccess): "",
 		string(model.Propose): acts, string(model.Approve): decides, string(model.CloseProposal): decides,
 		string(model.Admit): decides, string(model.Change): decides, string(model.Remove): decides,
 		string(model.HostParty): acts, string(model.ReleaseParty): decides,
