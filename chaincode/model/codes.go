@@ -77,6 +77,14 @@ const (
 	CodeRateLimited         Code = "rate_limited"
 	CodeShuttingDown        Code = "shutting_down"
 	CodeFollowerStopped     Code = "follower_stopped"
+	CodeAwaitingApproval    Code = "awaiting_approval"
+	CodeNotApproved         Code = "not_approved"
+	CodeOwnDraft            Code = "own_draft"
+	CodeAlreadyDecided      Code = "already_decided"
+	CodeDraftChanged        Code = "draft_changed"
+	CodeInboxFull           Code = "inbox_full"
+	CodeBatchNotOpen        Code = "batch_not_open"
+	CodeBatchExhausted      Code = "batch_exhausted"
 	CodeInternal            Code = "internal"
 )
 
@@ -161,5 +169,13 @@ var codes = map[Code]text{
 	CodeRateLimited:         {Limited, "请求过于频繁", "too many requests"},
 	CodeShuttingDown:        {Unavailable, "节点正在停止；本次未写入", "the node is stopping; nothing was written"},
 	CodeFollowerStopped:     {Unavailable, "节点发现账本异常，已停止同步；请联系运维", "the node found a fault in the ledger and stopped following; see the finding"},
+	CodeAwaitingApproval:    {Refused, "须由另一人复核，已存入待办；复核同意后才会上链", "another person must approve this: it waits in the inbox and is on no ledger yet"},
+	CodeNotApproved:         {Refused, "未获复核同意（已驳回、撤回或过期）；本次未写入", "it was not approved (rejected, withdrawn or expired); nothing was written"},
+	CodeOwnDraft:            {Denied, "提交人不能复核本人提交的事项，须由另一人复核", "who drafted it cannot approve it: another person must"},
+	CodeAlreadyDecided:      {Conflict, "该事项已办结，请查看结果", "it is decided already; look at what came of it"},
+	CodeDraftChanged:        {Conflict, "内容与所核对的不一致，请重新查看后再同意", "the content is not the one that was looked at; look again before approving"},
+	CodeInboxFull:           {Unavailable, "待复核事项已达上限；本次未写入", "the inbox is full; nothing was written"},
+	CodeBatchNotOpen:        {Refused, "批次不存在、未获同意、已过期，或不属于本人、本机构、本类操作", "the batch is unknown, not approved or expired, or it is of another person, agency or type of operation"},
+	CodeBatchExhausted:      {Refused, "超出该批次获准的条数", "more rows than the batch was approved for"},
 	CodeInternal:            {Internal, "内部错误", "internal error"},
 }

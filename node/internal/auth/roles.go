@@ -31,6 +31,11 @@ const (
 	ReadOperation = "operation.read" // what became of an operation
 	ReadEvents    = "event.read"     // the stream of all operations
 	Verify        = "verify"         // a verdict on a presented licence
+
+	ReadDraft       = "draft.read"             // requests that wait for a second person
+	ApproveLicence  = "draft.approve-licence"  // to be the second person: endings and batches of licences
+	ApproveRegistry = "draft.approve-registry" // of what changes the registry
+	ApproveKey      = "draft.approve-key"      // of signing keys and endpoints
 )
 
 var (
@@ -40,8 +45,8 @@ var (
 		model.LicenceDormant, model.LicenceRenew, model.LicenceTransfer, model.LicenceRescind,
 		model.LicenceWithdraw, model.LicenceRevoke, model.LicenceCancel, model.LicenceVoidLost,
 	)
-	registryActs = types(
-		model.Propose, model.Approve, model.CloseProposal, model.Admit, model.Change, model.Remove,
+	heldRegistryActs = types(
+		model.Propose, model.Approve, model.Admit, model.Change, model.Remove,
 		model.HostParty, model.ReleaseParty, model.Delegate, model.EndDelegation,
 	)
 )
@@ -49,14 +54,15 @@ var (
 // table is the one place that says which role may do what. What does not stand here is denied; the
 // operation genesis.record stands nowhere, since nobody may send it.
 var table = map[Role][]string{
-	Drafter:  slices.Concat(reading, licenceActs, []string{Verify}, types(model.Propose, model.HostParty)),
-	Approver: slices.Concat(reading, licenceActs, registryActs, []string{Verify}),
+	// A drafter prepares registry matters too: they wait for another person (docs/design/0020).
+	Drafter:  slices.Concat(reading, licenceActs, heldRegistryActs, []string{Verify, ReadDraft}),
+	Approver: slices.Concat(reading, licenceActs, heldRegistryActs, types(model.CloseProposal), []string{Verify, ReadDraft, ApproveLicence, ApproveRegistry, ApproveKey}),
 	Verifier: {Verify, ReadRecord, ReadRegistry, ReadOperation},
-	Auditor:  slices.Concat(reading, []string{Verify}),
+	Auditor:  slices.Concat(reading, []string{Verify, ReadDraft}),
 
-	SystemAdmin:   slices.Concat([]string{ReadRegistry, ReadOperation}, types(model.SetEndpoint)),
-	SecurityAdmin: slices.Concat([]string{ReadRegistry, ReadOperation}, types(model.RotateKey)),
-	AuditAdmin:    {ReadRecord, ReadRegistry, ReadOperation, ReadEvents},
+	SystemAdmin:   slices.Concat([]string{ReadRegistry, ReadOperation, ReadDraft, ApproveKey}, types(model.SetEndpoint)),
+	SecurityAdmin: slices.Concat([]string{ReadRegistry, ReadOperation, ReadDraft, ApproveKey}, types(model.RotateKey)),
+	AuditAdmin:    {ReadRecord, ReadRegistry, ReadOperation, ReadEvents, ReadDraft},
 }
 
 func types(ts ...model.Type) []string {

@@ -40,6 +40,11 @@ const (
 	ActionReadOperation = "operation.read"
 	ActionReadEvents    = "event.read"
 	ActionVerify        = "verify"
+
+	ActionReadDraft       = "draft.read"             // the inbox: what one wrote oneself, may decide, or may read the records of
+	ActionApproveLicence  = "draft.approve-licence"  // to be the second person for endings and batches of licences,
+	ActionApproveRegistry = "draft.approve-registry" // for what changes the registry,
+	ActionApproveKey      = "draft.approve-key"      // for signing keys and endpoints
 )
 
 // Gate knows callers and counts requests. Safe for concurrent use.
