@@ -29,6 +29,9 @@ var benches = []bench{
 	{"issue.single", "records/s", issueSingle},
 	{"issue.latency", "ms", issueLatency},
 	{"verify.http", report.Ratio, verifyHTTP},
+	{"verify.growth", report.Ratio, verifyGrowth},
+	{"node.memory", "MB", nodeMemory},
+	{"node.restart", "s", nodeRestart},
 }
 
 func main() {
@@ -68,12 +71,18 @@ func run(ctx context.Context, only string, quick bool, out, program, profile str
 	if err != nil {
 		return err
 	}
+	var large *grown
+	defer func() {
+		if large != nil {
+			large.stop()
+		}
+	}()
 	for _, b := range benches {
 		if names != nil && !slices.Contains(names, b.name) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s …\n", b.name)
-		env := &environment{program: program, quick: quick, profile: profile, name: b.name}
+		env := &environment{program: program, quick: quick, profile: profile, name: b.name, large: &large}
 		m, err := b.run(ctx, env)
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)

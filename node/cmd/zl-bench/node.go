@@ -21,6 +21,7 @@ import (
 type environment struct {
 	program, profile, name string
 	quick                  bool
+	large                  **grown // the node with a million licences, made once for all benchmarks that want it
 }
 
 // scale is full normally and a small part of it in a smoke run.
@@ -38,6 +39,8 @@ type node struct {
 	url, admin string
 	key        string
 	dir        string
+	serve      string // its own folder, in dir
+	program    string
 	cmd        *exec.Cmd
 	log        bytes.Buffer
 	client     *http.Client
@@ -79,7 +82,8 @@ func startNode(ctx context.Context, env *environment) (*node, error) {
 		return nil, fmt.Errorf("init printed %q: %w", out, err)
 	}
 	n.key = made.Keys["approver"]
-	args := []string{"serve", "--dir", made.Dir}
+	n.serve, n.program = made.Dir, env.program
+	var args []string
 	if env.profile != "" {
 		if err := os.MkdirAll(env.profile, 0o755); err != nil {
 			return nil, err
@@ -87,29 +91,41 @@ func startNode(ctx context.Context, env *environment) (*node, error) {
 		n.profile = filepath.Join(env.profile, env.name+".pprof")
 		args = append(args, "--cpu-profile", n.profile)
 	}
-	n.cmd = exec.Command(env.program, args...)
-	n.cmd.Stdout, n.cmd.Stderr = &n.log, &n.log
-	if err := n.cmd.Start(); err != nil {
+	if err := n.start(args...); err != nil {
+		n.stop()
 		return nil, err
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
+	return n, nil
+}
+
+// start starts the node's process and waits until it says that it is ready.
+func (n *node) start(args ...string) error {
+	n.cmd = exec.Command(n.program, append([]string{"serve", "--dir", n.serve}, args...)...)
+	n.cmd.Stdout, n.cmd.Stderr = &n.log, &n.log
+	if err := n.cmd.Start(); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		r, err := n.client.Get(n.url + "/readyz")
 		if err == nil {
 			r.Body.Close()
 			if r.StatusCode == http.StatusOK {
-				return n, nil
+				return nil
 			}
 		}
 		if time.Now().After(deadline) {
-			n.stop()
-			return nil, fmt.Errorf("the node is not ready: %s", n.log.String())
+			return fmt.Errorf("the node is not ready: %s", n.log.String())
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
+// stop ends the node and removes its folder.
 func (n *node) stop() {
+	n.end()
+	_ = os.RemoveAll(n.dir)
+}
+
+func (n *node) end() {
 	_ = n.cmd.Process.Signal(os.Interrupt)
 	done := make(chan struct{})
 	go func() { _ = n.cmd.Wait(); close(done) }()
@@ -119,7 +135,6 @@ func (n *node) stop() {
 		_ = n.cmd.Process.Kill()
 		<-done
 	}
-	_ = os.RemoveAll(n.dir)
 }
 
 func free() (string, error) {
