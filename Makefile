@@ -4,13 +4,16 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
 STRICT ?=
+PROGRAMS := $(shell cat scripts/programs)
 
 NETWORK_FLAGS ?=
+OUT ?=
+ARCH ?=
 
-.PHONY: build demo test soak lint bench bench-fabric network-up network-down params
+.PHONY: build demo test soak lint bench bench-fabric network-up network-down params release
 
 build: ## the binaries, into bin/
-	$(GO) build -trimpath -o bin/ ./node/cmd/zhenglian ./chaincode/cmd/zl-chaincode ./network/cmd/zl-network
+	$(GO) build -trimpath -o bin/ $(PROGRAMS)
 
 network-up: build ## a real Fabric network with a node for each organisation; NETWORK_FLAGS='--orgs 3', '--dir DIR'
 	bin/zl-network up $(NETWORK_FLAGS)
@@ -28,10 +31,11 @@ soak: build ## full counts, once before a release
 	STRICT=$(STRICT) sh scripts/test.sh soak
 
 lint: ## formatting, vet, staticcheck (pinned)
-	@out=$$(gofmt -l chaincode node sdk $$(ls -d network 2>/dev/null)); if [ -n "$$out" ]; then echo "not gofmt-clean:"; echo "$$out"; exit 1; fi
+	@out=$$(gofmt -l chaincode node sdk packaging $$(ls -d network 2>/dev/null)); if [ -n "$$out" ]; then echo "not gofmt-clean:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd network/deploy && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd packaging && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 bench: build ## writes out/bench.json; BENCH_FLAGS='--only A,B', '--quick'
 	$(GO) run ./node/cmd/zl-bench $(BENCH_FLAGS)
@@ -41,3 +45,6 @@ bench-fabric: build ## writes out/bench-fabric.json; BENCH_FLAGS as for bench
 
 params: ## code tables from ../shared/data into node/params/tables
 	$(GO) run ./node/params/gen
+
+release: ## archives, deb, rpm, sources, checksums of the last commit, into out/release; ARCH=amd64 makes a part
+	OUT=$(OUT) ARCH=$(ARCH) sh scripts/release.sh

@@ -11,6 +11,7 @@
 //	zhenglian migrate              move a pilot from the embedded ledger to Fabric
 //	zhenglian finding              why a node's follower has stopped
 //	zhenglian ledger serve, fsck   the embedded ledger's own process, and its full check
+//	zhenglian version              which build this is
 //
 // Client commands find the node by --url and --key, or ZHENGLIAN_URL and ZHENGLIAN_KEY. --json prints
 // for programs. The exit status is 0 for success, 1 for a refusal or a finding, 2 for wrong use.
