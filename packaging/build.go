@@ -81,7 +81,8 @@ func (r *release) build(ctx context.Context, arch, work string) ([]program, erro
 func (r *release) command(ctx context.Context, arch, name string, args ...string) ([]byte, error) {
 	c := exec.CommandContext(ctx, name, args...)
 	c.Dir = r.source
-	c.Env = append(kept(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=", "GOWORK=off", "GOENV=off", "LC_ALL=C", "TZ=UTC")
+	c.Env = append(kept(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=", "GOWORK=off",
+		"GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off", "LC_ALL=C", "TZ=UTC")
 	var stderr strings.Builder
 	c.Stderr = &stderr
 	out, err := c.Output()

@@ -141,7 +141,7 @@ func (m *module) read(root string, packages []string) error {
 			}
 			m.texts = append(m.texts, file{filepath.ToSlash(rel), raw, 0o644})
 			for _, match := range licensecheck.Scan(raw).Match {
-				if !match.IsURL {
+				if !match.IsURL && match.ID != "GooglePatentsFile" { // a grant that goes with BSD-3-Clause
 					found[match.ID] = true
 				}
 			}
