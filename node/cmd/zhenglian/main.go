@@ -10,6 +10,8 @@
 //	zhenglian reindex              rebuild a stopped node's stores from its archive
 //	zhenglian migrate              move a pilot from the embedded ledger to Fabric
 //	zhenglian finding              why a node's follower has stopped
+//	zhenglian doctor, log-level, profile
+//	                               look after a node on its own machine
 //	zhenglian ledger serve, fsck   the embedded ledger's own process, and its full check
 //	zhenglian version              which build this is
 //
@@ -53,6 +55,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.SetArgs(args)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUse, err) })
 	root.AddCommand(serverCommands()...)
+	root.AddCommand(operateCommands()...)
 	root.AddCommand(clientCommands()...)
 	root.InitDefaultCompletionCmd() // now, so that it is strict as well
 	root.PersistentPreRunE = requiredFlags
@@ -60,6 +63,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if errors.Is(err, errTold) {
+		return 1
 	}
 	var e *model.Error
 	if errors.As(err, &e) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/demo"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
+	"github.com/zhenglian/zhenglian/node/internal/sdnotify"
 	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
 
@@ -30,8 +32,8 @@ func serverCommands() []*cobra.Command {
 	return []*cobra.Command{initCommand(), serveCommand(), demoCommand(), keysCommand(), reindexCommand(), findingCommand(), consortiumCommand(), foundCommand(), migrateCommand(), versionCommand(), ledger}
 }
 
-func logger(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo}))
+func logger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
 func initCommand() *cobra.Command {
@@ -135,7 +137,7 @@ func serveCommand() *cobra.Command {
 				}
 				defer stop()
 			}
-			return app.Run(c.Context(), cfg, logger(c.ErrOrStderr()))
+			return app.Run(c.Context(), cfg, logger(c.ErrOrStderr(), slog.LevelDebug)) // the node itself holds it to a level
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
@@ -283,8 +285,14 @@ func ledgerServeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := logger(c.ErrOrStderr())
-			return app.ServeLedger(c.Context(), cfg, log, func(a net.Addr) { log.Info("ledger serves", "address", a.String()) })
+			log := logger(c.ErrOrStderr(), slog.LevelInfo)
+			defer context.AfterFunc(c.Context(), func() { _ = sdnotify.Notify(sdnotify.Stopping) })() // it stops, told or not
+			return app.ServeLedger(c.Context(), cfg, log, func(a net.Addr) {
+				log.Info("ledger serves", "address", a.String())
+				if err := sdnotify.Notify(sdnotify.Ready); err != nil {
+					log.Warn("the service manager could not be told", "error", err)
+				}
+			})
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "folder of ledger.yaml")

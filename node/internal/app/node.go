@@ -29,6 +29,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/ledger"
 	"github.com/zhenglian/zhenglian/node/internal/outbox"
 	"github.com/zhenglian/zhenglian/node/internal/records"
+	"github.com/zhenglian/zhenglian/node/internal/sdnotify"
 	"github.com/zhenglian/zhenglian/node/internal/submit"
 	"github.com/zhenglian/zhenglian/node/internal/vault"
 )
@@ -55,6 +56,9 @@ type Node struct {
 	expiry   prometheus.Gauge // of the ledger identity
 	cert     *pair            // of the API; nil without TLS
 
+	logs     *logs  // what the log said last, and how much it says
+	operator string // the admin token
+
 	imported atomic.Bool // the import of the ledger before is known to be closed
 
 	closers []func() error // in the order of opening
@@ -72,12 +76,17 @@ func Run(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(512 << 20)
 	}
-	n := &Node{cfg: cfg, log: log, started: time.Now(), metrics: prometheus.NewRegistry()}
+	n := newNode(cfg, log)
 	err := n.open()
 	if err == nil {
 		err = n.serve(ctx)
 	}
 	return errors.Join(err, n.close())
+}
+
+func newNode(cfg *Config, log *slog.Logger) *Node {
+	logs := newLogs(log.Handler())
+	return &Node{cfg: cfg, log: logs.logger, logs: logs, started: time.Now(), metrics: prometheus.NewRegistry()}
 }
 
 func (n *Node) path(name string) string { return n.cfg.path(name) }
@@ -94,7 +103,7 @@ func (n *Node) close() error {
 
 func (n *Node) open() error {
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, step := range []func() error{n.openStores, n.openLedger, n.openWrite, n.openAPI} {
+	for _, step := range []func() error{n.openStores, n.openOperator, n.openLedger, n.openWrite, n.openAPI} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -301,7 +310,7 @@ func (n *Node) serve(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("admin: %w", err), api.Close())
 	}
 	server := n.api.NewServer()
-	adminServer := &http.Server{Handler: n.api.Admin(n.metrics), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute}
+	adminServer := &http.Server{Handler: n.api.Admin(n.metrics, n.operate()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute}
 	if n.cert != nil {
 		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.cert.get}
 	}
@@ -327,6 +336,7 @@ func (n *Node) serve(ctx context.Context) error {
 	go n.refreshKeys(loops)
 	go n.found(loops)
 	go n.renew(loops)
+	go n.supervised(loops)
 	if n.cert != nil {
 		go n.cert.keep(loops)
 	}
@@ -345,6 +355,7 @@ func (n *Node) serve(ctx context.Context) error {
 		err = nil
 	}
 	n.log.Info("node stops")
+	n.tell(sdnotify.Stopping)
 	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	n.api.Close()

@@ -120,7 +120,7 @@ func TestTLSExpiryMetric(t *testing.T) {
 			renew(24 * time.Hour)
 			cfg.TLSCert, cfg.TLSKey = "tls.crt", "tls.key"
 		}
-		n := &Node{cfg: cfg, log: quiet, started: time.Now(), metrics: prometheus.NewRegistry()}
+		n := newNode(cfg, quiet)
 		if err := n.open(); err != nil {
 			t.Fatal(err)
 		}

@@ -97,22 +97,54 @@ func Open(dir string, o Options) (*Archive, error) {
 	return a, nil
 }
 
-func (a *Archive) load() error {
+// firsts lists the segments in the folder by their first blocks.
+func (a *Archive) firsts() ([]uint64, error) {
 	names, err := os.ReadDir(a.dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var firsts []uint64
 	for _, n := range names {
 		if s, ok := strings.CutSuffix(n.Name(), suffix); ok {
 			first, err := strconv.ParseUint(s, 10, 64)
 			if err != nil || len(s) != digits {
-				return fmt.Errorf("%w: unknown file %s", ErrDamaged, n.Name())
+				return nil, fmt.Errorf("%w: unknown file %s", ErrDamaged, n.Name())
 			}
 			firsts = append(firsts, first)
 		}
 	}
 	slices.Sort(firsts)
+	return firsts, nil
+}
+
+// Peek counts the blocks of a stopped node's archive, and changes nothing there. A torn end does not count; a gap or
+// other damage is ErrDamaged.
+func Peek(dir string) (height uint64, err error) {
+	a := &Archive{dir: dir}
+	firsts, err := a.firsts()
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	for i, first := range firsts {
+		if first != a.Height() {
+			return a.Height(), fmt.Errorf("%w: block %d is missing", ErrDamaged, a.Height())
+		}
+		_, bad, err := a.scan(first, i == len(firsts)-1)
+		if err = errors.Join(err, bad); err != nil {
+			return a.Height(), err
+		}
+	}
+	return a.Height(), nil
+}
+
+func (a *Archive) load() error {
+	firsts, err := a.firsts()
+	if err != nil {
+		return err
+	}
 	for i, first := range firsts {
 		if first != a.Height() {
 			if err := a.cut(firsts[i:], fmt.Errorf("%w: block %d is missing", ErrDamaged, a.Height())); err != nil {

@@ -126,7 +126,7 @@ func TestEventStreamsEndWithTheServer(t *testing.T) {
 
 func TestReadiness(t *testing.T) {
 	s := open(t)
-	admin := s.api.Admin(s.registry)
+	admin := s.api.Admin(s.registry, nil)
 	word := func() (int, string) {
 		status, _, raw := s.ask(t, "", "GET", "/readyz", "")
 		return status, strings.TrimSpace(string(raw))

@@ -27,6 +27,9 @@ import (
 // ErrDamaged is a stored entry that cannot be read. Nothing is dropped: the operator decides.
 var ErrDamaged = errors.New("outbox: damaged entry")
 
+// MinFree is the disk's reserve, in bytes: below it nothing is accepted.
+const MinFree = 64 << 20
+
 // Config is what an outbox is opened with. Zero fields take the default in the comment.
 type Config struct {
 	MaxOperations int           // pending operations: 100,000
@@ -48,7 +51,7 @@ func (c *Config) defaults() {
 		c.MaxBytes = 128 << 20
 	}
 	if c.MinFree == 0 {
-		c.MinFree = 64 << 20
+		c.MinFree = MinFree
 	}
 	if c.Keep <= 0 {
 		c.Keep = 30 * 24 * time.Hour

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zhenglian/zhenglian/node/internal/app"
+)
+
+// operateCommands look after a node on its own machine.
+func operateCommands() []*cobra.Command {
+	return []*cobra.Command{doctorCommand(), logLevelCommand(), profileCommand()}
+}
+
+// errTold is an outcome that was told already.
+var errTold = errors.New("told already")
+
+func doctorCommand() *cobra.Command {
+	var dir, lang string
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "doctor", Short: "say what is wrong with a node and what to do about it", Args: cobra.NoArgs,
+		Long: "doctor looks at a node's folder, disk, clock, ports, certificates, ledger and stores, whether the node runs or not, and\n" +
+			"names each fault with what was seen and the command that cures it. It changes nothing and takes a few seconds.\n" +
+			"Exit status: 0 nothing is wrong, 1 faults found, 2 wrong use.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if lang != "zh" && lang != "en" {
+				return fmt.Errorf("%w: --lang: zh or en", errUse)
+			}
+			if _, err := os.Stat(dir); err != nil {
+				return fmt.Errorf("%w: --dir: %w", errUse, err)
+			}
+			r := app.Examine(c.Context(), dir)
+			if err := c.Context().Err(); err != nil {
+				return err
+			}
+			var err error
+			if asJSON {
+				e := json.NewEncoder(c.OutOrStdout())
+				e.SetIndent("", "  ")
+				e.SetEscapeHTML(false) // commands are to be pasted
+				err = e.Encode(r)
+			} else {
+				err = r.Print(c.OutOrStdout(), lang)
+			}
+			if err == nil && r.Exit() != 0 {
+				err = errTold
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	c.Flags().StringVar(&lang, "lang", language(), "zh or en")
+	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
+	require(c, "dir")
+	return c
+}
+
+func logLevelCommand() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use: "log-level [debug|info|warn|error]", Short: "show or change how much a running node's log says", Args: cobra.MaximumNArgs(1),
+		Long: "log-level changes the log of the running node until it stops; a node starts at info.",
+		RunE: func(c *cobra.Command, args []string) error {
+			level := ""
+			if len(args) > 0 {
+				if level = strings.ToUpper(args[0]); level != "DEBUG" && level != "INFO" && level != "WARN" && level != "ERROR" {
+					return fmt.Errorf("%w: %q: debug, info, warn or error", errUse, args[0])
+				}
+			}
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(c.Context(), 10*time.Second)
+			defer cancel()
+			now, err := app.NewAdmin(cfg).LogLevel(ctx, level)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), strings.ToLower(now))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	require(c, "dir")
+	return c
+}
+
+func profileCommand() *cobra.Command {
+	var dir, out string
+	var seconds int
+	c := &cobra.Command{
+		Use: "profile cpu|heap|goroutine|allocs|mutex|block|trace", Short: "write a profile of a running node, for go tool pprof", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			path := "/debug/pprof/" + url.PathEscape(args[0])
+			switch args[0] {
+			case "cpu":
+				path = "/debug/pprof/profile?seconds=" + strconv.Itoa(seconds)
+			case "trace":
+				path += "?seconds=" + strconv.Itoa(seconds)
+			case "heap", "goroutine", "allocs", "mutex", "block":
+			default:
+				return fmt.Errorf("%w: no profile %q", errUse, args[0])
+			}
+			if seconds < 1 || seconds > 60 {
+				return fmt.Errorf("%w: --seconds: 1 to 60", errUse)
+			}
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(c.Context(), time.Duration(seconds)*time.Second+time.Minute)
+			defer cancel()
+			b, err := app.NewAdmin(cfg).Do(ctx, "GET", path, nil)
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(f, b)
+			return errors.Join(err, f.Close())
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	c.Flags().StringVar(&out, "out", "", "file to write; it must not exist")
+	c.Flags().IntVar(&seconds, "seconds", 10, "how long cpu and trace watch, 1 to 60")
+	require(c, "dir", "out")
+	return c
+}
