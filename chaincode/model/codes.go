@@ -31,6 +31,10 @@ const (
 	CodeUnknownOperation    Code = "unknown_operation"
 	CodeUnauthenticated     Code = "unauthenticated"
 	CodeForbidden           Code = "forbidden"
+	CodeCrossOrigin         Code = "cross_origin"
+	CodeRolesIncompatible   Code = "roles_incompatible"
+	CodeSubjectTaken        Code = "subject_taken"
+	CodeIssuerUnreachable   Code = "issuer_unreachable"
 	CodeNotFound            Code = "not_found"
 	CodeAgencyUnknown       Code = "agency_unknown"
 	CodeAgencyNotActive     Code = "agency_not_active"
@@ -123,6 +127,10 @@ var codes = map[Code]text{
 	CodeUnknownOperation:    {Invalid, "不支持的操作类型", "the operation type is not known at the ledger's contract level"},
 	CodeUnauthenticated:     {Unauthenticated, "未登录或密钥无效", "sign-in is missing or not valid"},
 	CodeForbidden:           {Denied, "无权执行此操作", "you have no right to do this"},
+	CodeCrossOrigin:         {Denied, "请求来自其他网站，未执行", "the request comes from another site and was not carried out"},
+	CodeRolesIncompatible:   {Refused, "这些角色不能由同一人兼任（三员分立）", "one person must not hold these roles together: each of the three administrators stands alone"},
+	CodeSubjectTaken:        {Conflict, "该登录标识或证书已属于其他用户", "this sign-in or certificate belongs to another user already"},
+	CodeIssuerUnreachable:   {Unavailable, "统一身份认证服务暂时连接不上；密钥和证书登录不受影响", "the identity provider cannot be reached; keys and certificates go on working"},
 	CodeNotFound:            {NotFound, "没有找到", "not found"},
 	CodeAgencyUnknown:       {Refused, "机构未登记", "the agency is not registered"},
 	CodeAgencyNotActive:     {Refused, "机构已退出", "the agency is no longer active"},

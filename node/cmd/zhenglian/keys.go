@@ -20,12 +20,12 @@ func keysCommand() *cobra.Command {
 	return c
 }
 
-func openKeys(dir string) (*auth.Keys, error) {
+func openKeys(dir string) (*auth.Directory, error) {
 	cfg, err := app.LoadConfig(dir)
 	if err != nil {
 		return nil, err
 	}
-	return app.Keys(cfg)
+	return app.People(cfg)
 }
 
 func keysIssueCommand() *cobra.Command {
@@ -47,7 +47,7 @@ func keysIssueCommand() *cobra.Command {
 			if days < 1 || days > 3660 {
 				return fmt.Errorf("%w: --days: 1 to 3660", errUse)
 			}
-			g.Expires = time.Now().AddDate(0, 0, days)
+			g.Expires = model.TimeOf(time.Now().AddDate(0, 0, days))
 			k, err := openKeys(dir)
 			if err != nil {
 				return err
@@ -97,7 +97,7 @@ func keysListCommand() *cobra.Command {
 			rows := []row{}
 			t := table.NewWriter()
 			t.AppendHeader(table.Row{"id", "name", "agency", "roles", "expires", "revoked"})
-			for _, e := range k.List() {
+			for _, e := range k.Keys() {
 				rows = append(rows, row{e.ID, e.Name, e.Agency, e.Roles, e.Expires, e.Revoked})
 				revoked := ""
 				if !e.Revoked.IsZero() {

@@ -102,25 +102,25 @@ func TestKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := Keys(cfg)
+	k, err := People(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, err := Keys(cfg)
+	running, err := People(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, e, err := k.Issue(auth.Grant{Name: "counter 3", Agency: "bj-scjg", Roles: []auth.Role{auth.Verifier}, Expires: time.Now().Add(time.Hour)})
+	token, e, err := k.Issue(auth.Grant{Name: "counter 3", Agency: "bj-scjg", Roles: []auth.Role{auth.Verifier}, Expires: model.TimeOf(time.Now().Add(time.Hour))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := running.SignIn("Bearer " + token); err == nil {
+	if _, err := running.SignInKey("Bearer " + token); err == nil {
 		t.Error("a key was known before the file was read again")
 	}
 	if err := running.Refresh(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := running.SignIn("Bearer " + token); err != nil {
+	if _, err := running.SignInKey("Bearer " + token); err != nil {
 		t.Error(err)
 	}
 	if err := k.Revoke(e.ID); err != nil {
@@ -129,7 +129,7 @@ func TestKeys(t *testing.T) {
 	if err := running.Refresh(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := running.SignIn("Bearer " + token); err == nil {
+	if _, err := running.SignInKey("Bearer " + token); err == nil {
 		t.Error("a revoked key signs in")
 	}
 }
@@ -141,7 +141,7 @@ func TestFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Nodes) != 1 || len(f.Nodes[0].Keys) != 7 {
+	if len(f.Nodes) != 1 || len(f.Nodes[0].Keys) != len(auth.Roles) {
 		t.Fatalf("made %+v", f)
 	}
 	if _, err := LoadConfig(f.Nodes[0].Dir); err != nil {

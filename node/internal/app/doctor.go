@@ -7,13 +7,16 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/node/internal/archive"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/doctor"
 	"github.com/zhenglian/zhenglian/node/internal/outbox"
 	"github.com/zhenglian/zhenglian/node/internal/records"
 )
 
 // irreplaceable is what a node's folder must have and what cannot be made anew.
-func irreplaceable() []string { return []string{"vault", "keys", keyFile, "outbox"} }
+func irreplaceable() []string {
+	return []string{"vault", "keys", auth.KeyFile, auth.PeopleFile, "outbox"}
+}
 
 // Examine looks at a node, running or not, and says what is wrong with it.
 func Examine(ctx context.Context, dir string) *doctor.Report {
@@ -33,7 +36,7 @@ func (c *Config) target() *doctor.Target {
 	for _, name := range append(irreplaceable(), c.Genesis, c.Identity+".crt", c.Identity+".key") {
 		t.Needed = append(t.Needed, c.path(name))
 	}
-	t.Private = []string{c.path("keys"), c.path(keyFile), c.path(c.Identity + ".key"), c.path(operatorFile), c.path("authority/ca.key")}
+	t.Private = []string{c.path("keys"), c.path(auth.KeyFile), c.path(auth.PeopleFile), c.path(c.Identity + ".key"), c.path(operatorFile), c.path("authority/ca.key")}
 	t.Certs = []doctor.CertFile{{
 		Name: doctor.Text{Zh: "账本身份", En: "ledger identity"}, Cert: c.path(c.Identity + ".crt"), Key: c.path(c.Identity + ".key"),
 		Renew: doctor.Text{Zh: "由本单位证书机构以相同名称重新签发，替换证书和私钥文件，5 秒内生效（docs/ops/certificates）", En: "have the organisation's authority issue it again under the same name and put both files in place; they are taken up within 5 s (docs/ops/certificates)"},
@@ -55,8 +58,8 @@ func (c *Config) target() *doctor.Target {
 	if f, err := Finding(c); err == nil && f != nil {
 		t.Finding = string(f.Code) + ": " + f.En
 	}
-	if k, err := Keys(c); err == nil {
-		for _, e := range k.List() {
+	if p, err := People(c); err == nil {
+		for _, e := range p.Keys() {
 			if e.Revoked.IsZero() && !e.Expires.IsZero() {
 				t.Keys = append(t.Keys, doctor.Key{ID: e.ID, Name: e.Name, Expires: e.Expires.Time()})
 			}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
-	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/embedded"
 	"github.com/zhenglian/zhenglian/sdk"
 )
@@ -108,8 +107,4 @@ func brief(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
-}
-
-func newGate(keys *auth.Keys, perSecond float64) gate {
-	return gate{keys: keys, limits: auth.NewLimits(auth.Rates{PrincipalPerSecond: perSecond})}
 }

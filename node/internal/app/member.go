@@ -155,17 +155,20 @@ func firstKeys(dir string, home model.AgencyID) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, keyFile)
-	if err := auth.CreateKeys(path); err != nil {
+	if err := auth.CreateDirectory(dir); err != nil {
 		return nil, err
 	}
-	store, err := auth.OpenKeys(path, secret, nil)
+	policies, err := auth.OpenPolicies("")
+	if err != nil {
+		return nil, err
+	}
+	people, err := auth.OpenDirectory(dir, secret, policies, nil)
 	if err != nil {
 		return nil, err
 	}
 	keys := map[string]string{}
 	for _, r := range auth.Roles {
-		token, _, err := store.Issue(auth.Grant{Name: "first " + string(r), Agency: home, Roles: []auth.Role{r}, Expires: time.Now().AddDate(FirstKeyYears, 0, 0)})
+		token, _, err := people.Issue(auth.Grant{Name: "first " + string(r), Agency: home, Roles: []auth.Role{r}, Expires: model.TimeOf(time.Now().AddDate(FirstKeyYears, 0, 0))})
 		if err != nil {
 			return nil, err
 		}

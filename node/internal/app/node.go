@@ -50,7 +50,7 @@ type Node struct {
 	submit   *submit.Submitter
 	intake   *intake.Intake
 	verifier *verifier
-	keys     *auth.Keys
+	people   *auth.Directory
 	api      *httpapi.API
 	metrics  *prometheus.Registry
 	expiry   prometheus.Gauge // of the ledger identity
@@ -118,7 +118,7 @@ func (n *Node) openStores() error {
 	if n.genesis, err = readGenesis(n.path(n.cfg.Genesis), n.cfg.GenesisDigest); err != nil {
 		return err
 	}
-	for _, name := range []string{"vault", "keys", keyFile, "outbox"} {
+	for _, name := range irreplaceable() {
 		if _, err := os.Stat(n.path(name)); err != nil {
 			return fmt.Errorf("%s is missing and cannot be made anew; restore it from a backup: %w", name, err)
 		}
@@ -257,17 +257,12 @@ func (n *Node) openAPI() error {
 	if err := n.openCertificate(); err != nil {
 		return err
 	}
-	secret, err := n.vault.Secret(NodeSecret, func() []byte { s := model.NewSalt(); return s[:] })
-	if err != nil {
+	if err := n.openPeople(); err != nil {
 		return err
 	}
-	keys, err := auth.OpenKeys(n.path(keyFile), secret, n.below)
-	if err != nil {
-		return err
-	}
-	n.keys = keys
+	var err error
 	n.api, err = httpapi.New(httpapi.Config{
-		Gate: newGate(keys, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
+		Gate: newGate(n.people, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 	})
 	return err
@@ -333,7 +328,7 @@ func (n *Node) serve(ctx context.Context) error {
 		}
 	}()
 	n.submit.Start()
-	go n.refreshKeys(loops)
+	go n.refreshPeople(loops)
 	go n.found(loops)
 	go n.renew(loops)
 	go n.supervised(loops)

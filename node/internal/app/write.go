@@ -3,32 +3,13 @@ package app
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
-	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
 	"github.com/zhenglian/zhenglian/node/internal/intake"
 	"github.com/zhenglian/zhenglian/node/internal/ledger"
 )
-
-// gate signs callers in and counts their requests.
-type gate struct {
-	keys   *auth.Keys
-	limits *auth.Limits
-}
-
-func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
-	p, err := g.keys.SignIn(r.Header.Get("Authorization"))
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-func (g gate) TakeCaller(id string) time.Duration      { return g.limits.Principal(id) }
-func (g gate) TakeAddress(remote string) time.Duration { return g.limits.Address(remote) }
 
 // writing gives the API its way to the ledger.
 type writing struct{ n *Node }

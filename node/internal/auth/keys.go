@@ -6,15 +6,9 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
-	"errors"
-	"os"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -24,30 +18,32 @@ import (
 const KeyPrefix = "zlk_"
 
 const (
-	tokenLength = len(KeyPrefix) + 43 // 32 bytes in base64url without padding
-	fileVersion = 1
-	maxKeys     = 10_000
-	maxKeyFile  = 8 << 20
+	tokenLength    = len(KeyPrefix) + 43 // 32 bytes in base64url without padding
+	keyFileVersion = 1
+	maxKeys        = 10_000
 )
 
-// Entry is a key as it is stored and listed: everything but the key itself.
+// Entry is a key as it is stored and listed: everything but the key itself. A key belongs to a user, whose agency and
+// roles it has at every moment, or has agency and roles of its own.
 type Entry struct {
 	ID      string         `json:"id"`
-	Name    string         `json:"name"` // what the key is for, in people's words
-	Agency  model.AgencyID `json:"agency"`
-	Roles   []Role         `json:"roles"`
+	Name    string         `json:"name"`           // what the key is for, in people's words
+	User    string         `json:"user,omitempty"` // id of the user, "" for a key that stands alone
+	Agency  model.AgencyID `json:"agency,omitempty"`
+	Roles   []Role         `json:"roles,omitempty"`
 	Hash    model.Digest   `json:"hash"` // SHA-256 of the whole key, prefix included
 	Created model.Time     `json:"created"`
 	Expires model.Time     `json:"expires"` // zero: never
 	Revoked model.Time     `json:"revoked"` // zero: in use
 }
 
-// Grant is what a new key is to be.
+// Grant is what a new key is to be: a user's, or one with an agency and roles of its own.
 type Grant struct {
-	Name    string
-	Agency  model.AgencyID // the top of the tree that the key may act for
-	Roles   []Role
-	Expires time.Time // zero: never
+	Name    string         `json:"name"`
+	User    string         `json:"user,omitempty"`
+	Agency  model.AgencyID `json:"agency,omitempty"` // the top of the tree that the key may act for
+	Roles   []Role         `json:"roles,omitempty"`
+	Expires model.Time     `json:"expires"` // zero: never
 }
 
 type keyFile struct {
@@ -55,240 +51,113 @@ type keyFile struct {
 	Keys    []Entry `json:"keys"`
 }
 
-// Keys is the store of API keys, one JSON file of mode 0600. SignIn never touches the file; changes by
-// another process are seen by Refresh. Safe for concurrent use.
-type Keys struct {
-	path   string
-	secret []byte
-	below  Below
-	now    func() time.Time
-
-	mu     sync.Mutex // held while the file is read or written
-	stamp  fileStamp  // under mu: of the file that current was read from
-	listed []Entry    // under mu
-
-	current atomic.Pointer[keyTable]
-}
-
-type keyTable struct {
-	byPrefix map[uint64][]signed
-}
-
-type signed struct {
-	hash      model.Digest
-	expires   int64 // unix milliseconds, 0 for never
-	revoked   bool
-	principal *Principal
-}
-
-type fileStamp struct {
-	modified time.Time
-	size     int64
-}
-
-// CreateKeys makes an empty store; an existing one is never touched.
-func CreateKeys(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	raw, _ := json.Marshal(keyFile{Version: fileVersion, Keys: []Entry{}}) // plain values always encode
-	if _, err = f.Write(raw); err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-// OpenKeys opens a store that exists. secret is the node's own, from which pseudonyms are derived; below is the
-// registry's tree, nil where nobody signs in.
-func OpenKeys(path string, secret []byte, below Below) (*Keys, error) {
-	if len(secret) < 32 {
-		return nil, errors.New("auth: the node's secret has fewer than 32 bytes")
-	}
-	k := &Keys{path: path, secret: slices.Clone(secret), below: below, now: time.Now}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k, k.load()
-}
-
-// Refresh reads the file again if another process has changed it. A file that cannot be read leaves the
-// keys as they were and returns the error.
-func (k *Keys) Refresh() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	s, err := k.stat()
-	if err != nil || s == k.stamp {
-		return err
-	}
-	return k.load()
-}
-
 // Issue makes a key and returns it; it is never shown again. Once Issue returns, the key is on disk.
-func (k *Keys) Issue(g Grant) (string, Entry, error) {
+func (d *Directory) Issue(g Grant) (string, Entry, error) {
+	r, err := d.Apply(Change{Action: IssueKey, Key: &g})
+	if err != nil {
+		return "", Entry{}, err
+	}
+	return r.Token, *r.Key, nil
+}
+
+// Revoke ends a key at once, for good.
+func (d *Directory) Revoke(id string) error {
+	_, err := d.Apply(Change{Action: RevokeKey, ID: id})
+	return err
+}
+
+// Keys returns all keys, revoked ones included, oldest first.
+func (d *Directory) Keys() []Entry {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := slices.Clone(d.keys)
+	slices.SortStableFunc(out, func(a, b Entry) int { return a.Created.Time().Compare(b.Created.Time()) })
+	return out
+}
+
+// issueKey adds a key to the content of the files.
+func (c *contents) issueKey(g *Grant, now time.Time) (string, *Entry, error) {
+	if len(c.keys) >= maxKeys {
+		return "", nil, model.E(model.CodeTooMany, "keys")
+	}
+	if g.User != "" && c.user(g.User) == nil {
+		return "", nil, model.E(model.CodeNotFound, "user")
+	}
+	if err := checkApart(g.Roles); err != nil {
+		return "", nil, err
+	}
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
 	token := KeyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
 	e := Entry{
-		ID: "key-" + strings.ToLower(rand.Text()[:16]), Name: g.Name, Agency: g.Agency, Roles: slices.Clone(g.Roles),
-		Hash: sha256.Sum256([]byte(token)), Created: model.TimeOf(k.now()),
+		ID: "key-" + newID(), Name: g.Name, User: g.User, Agency: g.Agency, Roles: slices.Clone(g.Roles),
+		Hash: sha256.Sum256([]byte(token)), Created: model.TimeOf(now), Expires: g.Expires,
 	}
-	if !g.Expires.IsZero() {
-		e.Expires = model.TimeOf(g.Expires)
-	}
-	err := k.update(func(entries []Entry) ([]Entry, error) {
-		if len(entries) >= maxKeys {
-			return nil, model.E(model.CodeTooMany, "keys")
-		}
-		return append(entries, e), nil
-	})
-	if err != nil {
-		return "", Entry{}, err
-	}
-	return token, e, nil
+	c.keys = append(c.keys, e)
+	return token, &e, nil
 }
 
-// Revoke ends a key at once, for good.
-func (k *Keys) Revoke(id string) error {
-	return k.update(func(entries []Entry) ([]Entry, error) {
-		for i := range entries {
-			if entries[i].ID == id {
-				if entries[i].Revoked.IsZero() {
-					entries[i].Revoked = model.TimeOf(k.now())
-				}
-				return entries, nil
-			}
-		}
+func (c *contents) revokeKey(id string, now time.Time) (*Entry, error) {
+	i := slices.IndexFunc(c.keys, func(e Entry) bool { return e.ID == id })
+	if i < 0 {
 		return nil, model.E(model.CodeNotFound, "id")
-	})
+	}
+	if c.keys[i].Revoked.IsZero() {
+		c.keys[i].Revoked = model.TimeOf(now)
+	}
+	return &c.keys[i], nil
 }
 
-// List returns all keys, revoked ones included, oldest first.
-func (k *Keys) List() []Entry {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	out := slices.Clone(k.listed)
-	sort.SliceStable(out, func(i, j int) bool { return out[i].Created.Time().Before(out[j].Created.Time()) })
-	return out
-}
+func newID() string { return strings.ToLower(rand.Text()[:16]) }
 
 // errUnauthenticated is the one answer to every failed sign-in: it says nothing of the cause.
 var errUnauthenticated = model.E(model.CodeUnauthenticated)
 
-// SignIn finds the principal of an Authorization header, "Bearer zlk_…". Whatever is wrong with it, the
+const bearer = "bearer "
+
+// isKey reports whether an Authorization header has the shape of an API key's.
+func isKey(authorization string) bool {
+	return len(authorization) == len(bearer)+tokenLength && strings.EqualFold(authorization[:len(bearer)], bearer)
+}
+
+// SignInKey finds the principal of an Authorization header, "Bearer zlk_…". Whatever is wrong with it, the
 // error is unauthenticated and nothing more. The stored hash is found by its first eight bytes and then
 // compared in constant time; what an attacker can time is a hash of his own guess.
-func (k *Keys) SignIn(authorization string) (*Principal, error) {
-	const scheme = "bearer "
-	if len(authorization) != len(scheme)+tokenLength || !strings.EqualFold(authorization[:len(scheme)], scheme) {
+func (d *Directory) SignInKey(authorization string) (*Principal, error) {
+	if !isKey(authorization) {
 		return nil, errUnauthenticated
 	}
 	var token [tokenLength]byte
-	copy(token[:], authorization[len(scheme):])
+	copy(token[:], authorization[len(bearer):])
 	hash := sha256.Sum256(token[:])
-	for _, s := range k.current.Load().byPrefix[binary.BigEndian.Uint64(hash[:])] {
+	for _, s := range d.current.Load().byPrefix[binary.BigEndian.Uint64(hash[:])] {
 		if subtle.ConstantTimeCompare(hash[:], s.hash[:]) != 1 {
 			continue
 		}
-		if s.revoked || (s.expires != 0 && k.now().UnixMilli() >= s.expires) {
+		if s.expires != 0 && d.now().UnixMilli() >= s.expires {
 			return nil, errUnauthenticated
 		}
-		return s.principal, nil
+		return d.admit(s.principal)
 	}
 	return nil, errUnauthenticated
 }
 
-// update changes the file under a lock that other processes honour.
-//
-// Crash argument: the new content is written and synced beside the file and renamed over it, so at any
-// moment the file is the old or the new one, whole; the folder is synced before update returns, so an
-// issued or revoked key stays so.
-func (k *Keys) update(change func([]Entry) ([]Entry, error)) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	unlock, err := lockFile(k.path + ".lock")
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if err := k.load(); err != nil {
-		return err
-	}
-	entries, err := change(slices.Clone(k.listed))
-	if err != nil {
-		return err
-	}
-	t, err := k.compile(entries)
-	if err != nil {
-		return err
-	}
-	raw, err := json.MarshalIndent(keyFile{Version: fileVersion, Keys: entries}, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := replaceFile(k.path, append(raw, '\n')); err != nil {
-		return err
-	}
-	if k.stamp, err = k.stat(); err != nil {
-		return err
-	}
-	k.listed = entries
-	k.current.Store(t)
-	return nil
-}
-
-// load reads the file. The caller holds mu.
-func (k *Keys) load() error {
-	stamp, err := k.stat()
-	if err != nil {
-		return err
-	}
-	if stamp.size > maxKeyFile {
-		return model.E(model.CodeTooLarge, "keys")
-	}
-	raw, err := os.ReadFile(k.path)
-	if err != nil {
-		return err
-	}
-	entries, err := decodeKeys(raw)
-	if err != nil {
-		return err
-	}
-	t, err := k.compile(entries)
-	if err != nil {
-		return err
-	}
-	k.stamp, k.listed = stamp, entries
-	k.current.Store(t)
-	return nil
-}
-
-func (k *Keys) stat() (fileStamp, error) {
-	i, err := os.Stat(k.path)
-	if err != nil {
-		return fileStamp{}, err
-	}
-	if i.Mode().Perm()&0o077 != 0 {
-		return fileStamp{}, errors.New("auth: others can read the key file; set its mode to 0600")
-	}
-	return fileStamp{i.ModTime(), i.Size()}, nil
-}
-
 // decodeKeys reads the file's content: strictly, since rights hang on it.
 func decodeKeys(raw []byte) ([]Entry, error) {
-	if len(raw) > maxKeyFile {
-		return nil, model.E(model.CodeTooLarge, "keys")
-	}
 	var f keyFile
 	if _, err := model.DecodeStrict(raw, &f); err != nil {
 		return nil, err
 	}
-	if f.Version != fileVersion {
+	if f.Version != keyFileVersion {
 		return nil, model.E(model.CodeBadValue, "version").With("key file version %d", f.Version)
+	}
+	if len(f.Keys) > maxKeys {
+		return nil, model.E(model.CodeTooMany, "keys")
 	}
 	seen := map[string]bool{}
 	for i := range f.Keys {
 		if err := f.Keys[i].check(); err != nil {
-			return nil, err
+			return nil, model.E(model.AsError(err).Code, "keys["+strconv.Itoa(i)+"]").Because(err)
 		}
 		if seen[f.Keys[i].ID] {
 			return nil, model.E(model.CodeBadValue, "id").With("two keys of one id")
@@ -305,35 +174,17 @@ func (e *Entry) check() error {
 	if len(e.Name) > model.MaxName {
 		return model.E(model.CodeTooLong, "name")
 	}
+	if e.User != "" {
+		if e.Agency != "" || len(e.Roles) > 0 {
+			return model.E(model.CodeBadValue, "user").With("a user's key has the user's agency and roles, none of its own")
+		}
+		return nil
+	}
 	if e.Agency == "" {
 		return model.E(model.CodeMissingField, "agency")
 	}
 	if _, err := model.ParseAgencyID(string(e.Agency)); err != nil {
 		return model.E(model.CodeBadID, "agency")
 	}
-	_, err := parseRoles(e.Roles)
-	return err
-}
-
-func (k *Keys) compile(entries []Entry) (*keyTable, error) {
-	t := &keyTable{byPrefix: make(map[uint64][]signed, len(entries))}
-	for i := range entries {
-		e := &entries[i]
-		if err := e.check(); err != nil {
-			return nil, model.E(model.AsError(err).Code, "keys["+strconv.Itoa(i)+"]").Because(err)
-		}
-		may, err := parseRoles(e.Roles)
-		if err != nil {
-			return nil, err
-		}
-		s := signed{hash: e.Hash, revoked: !e.Revoked.IsZero(), principal: &Principal{
-			id: e.ID, name: e.Name, below: k.below, agency: e.Agency, roles: slices.Clone(e.Roles), person: Pseudonym(k.secret, e.ID), may: may,
-		}}
-		if !e.Expires.IsZero() {
-			s.expires = e.Expires.Time().UnixMilli()
-		}
-		prefix := binary.BigEndian.Uint64(e.Hash[:])
-		t.byPrefix[prefix] = append(t.byPrefix[prefix], s)
-	}
-	return t, nil
+	return checkRoles(e.Roles)
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -26,12 +25,12 @@ import (
 
 // gate joins package auth to the API as the node does.
 type gate struct {
-	keys   *auth.Keys
+	people *auth.Directory
 	limits *auth.Limits
 }
 
 func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
-	p, err := g.keys.SignIn(r.Header.Get("Authorization"))
+	p, err := g.people.SignInKey(r.Header.Get("Authorization"))
 	if err != nil {
 		return nil, err
 	}
@@ -40,10 +39,13 @@ func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
 func (g gate) TakeCaller(id string) time.Duration      { return g.limits.Principal(id) }
 func (g gate) TakeAddress(remote string) time.Duration { return g.limits.Address(remote) }
 
-// below is the fake node's tree: bj-scjg-… stands below bj-scjg, and nothing else.
-func below(agency, above model.AgencyID) bool {
+// fakeRegistry has a tree in which bj-scjg-… stands below bj-scjg, and nothing else.
+type fakeRegistry struct{}
+
+func (fakeRegistry) Below(agency, above model.AgencyID) bool {
 	return strings.HasPrefix(string(agency), string(above)+"-")
 }
+func (fakeRegistry) Hosts(model.USCC) bool { return true }
 
 // fakeNode is a whole node in memory: what it accepts it commits at once, unless told otherwise.
 type fakeNode struct {
@@ -293,7 +295,7 @@ type site struct {
 	api      *httpapi.API
 	url      string
 	keys     map[auth.Role]string
-	store    *auth.Keys
+	people   *auth.Directory
 	registry *prometheus.Registry
 }
 
@@ -315,17 +317,20 @@ func open(t testing.TB, opts ...option) *site {
 
 // start runs a site whose keys lie in a folder.
 func start(dir string, opts ...option) (s *site, stop func() error, err error) {
-	path := filepath.Join(dir, "keys.json")
-	if err := auth.CreateKeys(path); err != nil {
+	if err := auth.CreateDirectory(dir); err != nil {
 		return nil, nil, err
 	}
-	keys, err := auth.OpenKeys(path, make([]byte, 32), below)
+	policies, err := auth.OpenPolicies("")
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &site{node: newFakeNode(), keys: map[auth.Role]string{}, store: keys, registry: prometheus.NewRegistry()}
+	people, err := auth.OpenDirectory(dir, make([]byte, 32), policies, fakeRegistry{})
+	if err != nil {
+		return nil, nil, err
+	}
+	s = &site{node: newFakeNode(), keys: map[auth.Role]string{}, people: people, registry: prometheus.NewRegistry()}
 	for _, r := range auth.Roles {
-		if s.keys[r], _, err = keys.Issue(auth.Grant{Name: string(r), Agency: "bj-scjg", Roles: []auth.Role{r}}); err != nil {
+		if s.keys[r], _, err = people.Issue(auth.Grant{Name: string(r), Agency: "bj-scjg", Roles: []auth.Role{r}}); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -336,7 +341,7 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 	for _, o := range opts {
 		o(&c, &rates)
 	}
-	c.Gate = gate{keys, auth.NewLimits(rates)}
+	c.Gate = gate{people, auth.NewLimits(rates)}
 	if s.api, err = httpapi.New(c); err != nil {
 		return nil, nil, err
 	}

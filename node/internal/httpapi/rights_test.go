@@ -54,14 +54,20 @@ func TestUnauthenticated(t *testing.T) {
 func TestRights(t *testing.T) {
 	s := open(t)
 	s.ask(t, auth.Drafter, "POST", "/v1/operations", draft)
-	known := map[string]bool{
-		auth.ReadRecord: true, auth.ReadRegistry: true, auth.ReadOperation: true, auth.ReadEvents: true, auth.Verify: true,
+	policies, err := auth.OpenPolicies("")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for typ := range model.Types {
-		known[string(typ)] = true
+	known := map[string]bool{}
+	for _, a := range auth.Actions {
+		known[a.Name] = true
 	}
 	routes := everyRoute(t, s)
+	owners := map[auth.Relation]string{auth.Own: "bj-scjg", auth.BelowOwn: "bj-scjg-cy", auth.Other: "tj-scjg"}
 	for _, role := range auth.Roles {
+		may := func(action string, relation auth.Relation) bool {
+			return policies.Decide([]auth.Role{role}, action, relation).Allowed
+		}
 		for _, r := range routes {
 			action := r.action
 			switch {
@@ -76,29 +82,31 @@ func TestRights(t *testing.T) {
 				t.Errorf("%s %s needs %q, which no role can hold", r.method, r.path, action)
 			}
 			status, _, raw := s.ask(t, role, r.method, r.path, "{")
-			if forbidden := status == http.StatusForbidden; forbidden == role.May(action) {
+			if forbidden := status == http.StatusForbidden; forbidden == may(action, auth.Own) {
 				t.Errorf("%s, %s %s: %d %s", role, r.method, r.path, status, raw)
 			}
 		}
 		for typ := range model.Types {
-			body := `{"type":"` + string(typ) + `","body":{}}`
-			before := s.accepted()
-			status, _, raw := s.ask(t, role, "POST", "/v1/operations", body)
-			if role.May(string(typ)) {
-				if status != 200 {
-					t.Errorf("%s × %s: %d %s", role, typ, status, raw)
+			for relation, agency := range owners {
+				body := `{"agency":"` + agency + `","type":"` + string(typ) + `","body":{}}`
+				before := s.accepted()
+				status, _, raw := s.ask(t, role, "POST", "/v1/operations", body)
+				if may(string(typ), relation) {
+					if status != 200 {
+						t.Errorf("%s × %s × %s: %d %s", role, typ, relation, status, raw)
+					}
+					continue
 				}
-				continue
-			}
-			p := s.refused(t, role, "POST", "/v1/operations", body, model.CodeForbidden)
-			if p.Field != "" || p.Detail != "" || s.accepted() != before {
-				t.Errorf("%s × %s: %+v", role, typ, p)
+				p := s.refused(t, role, "POST", "/v1/operations", body, model.CodeForbidden)
+				if p.Field != "" || p.Detail != "" || s.accepted() != before {
+					t.Errorf("%s × %s × %s: %+v", role, typ, relation, p)
+				}
 			}
 		}
 	}
 	// One operation without the right, and none of the array is accepted.
 	before := s.accepted()
-	p := s.refused(t, auth.Drafter, "POST", "/v1/operations", "["+draft+`,{"type":"registry.admit","body":{}}]`, model.CodeForbidden)
+	p := s.refused(t, auth.Drafter, "POST", "/v1/operations", "["+draft+`,{"type":"registry.close","body":{}}]`, model.CodeForbidden)
 	if p.Index == nil || *p.Index != 1 || s.accepted() != before {
 		t.Errorf("%+v", p)
 	}

@@ -243,8 +243,8 @@ func TestRevokedKeyEndsItsStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	for _, e := range s.store.List() {
-		if err := s.store.Revoke(e.ID); err != nil {
+	for _, e := range s.people.Keys() {
+		if err := s.people.Revoke(e.ID); err != nil {
 			t.Fatal(err)
 		}
 	}

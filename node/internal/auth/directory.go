@@ -1,0 +1,337 @@
+package auth
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// The files of a directory, in the node's folder.
+const (
+	KeyFile    = "api-keys.json"
+	PeopleFile = "people.json"
+)
+
+// Directory is who may sign in at this node: two JSON files of mode 0600, one of people and one of API keys. Signing in
+// never touches the files; changes by another process are seen by Refresh. Safe for concurrent use.
+type Directory struct {
+	dir      string
+	secret   []byte
+	policies *Policies
+	registry Registry
+	now      func() time.Time
+
+	mu         sync.Mutex  // held while the files are read or written
+	keys       []Entry     // under mu
+	users      []User      // under mu
+	keysWere   fs.FileInfo // under mu: of the file that keys was read from
+	peopleWere fs.FileInfo // under mu
+	changed    func([]Changed)
+
+	current atomic.Pointer[table]
+}
+
+// Changed tells that a user or key is not what it was. What is people.add, people.change, people.disable, people.enable,
+// keys.issue or keys.revoke.
+type Changed struct {
+	What, ID string
+}
+
+// contents is what stands in the two files.
+type contents struct {
+	keys  []Entry
+	users []User
+}
+
+// table is the directory as signing in needs it. Immutable.
+type table struct {
+	byPrefix  map[uint64][]signed
+	bySubject map[Subject]*Principal
+	byPin     map[model.Digest]*Principal
+}
+
+type signed struct {
+	hash      model.Digest
+	expires   int64 // unix milliseconds, 0 for never
+	principal *Principal
+}
+
+// CreateDirectory makes the files, empty, in a node's folder; existing ones are never touched.
+func CreateDirectory(dir string) error {
+	for name, v := range map[string]any{
+		KeyFile:    keyFile{Version: keyFileVersion, Keys: []Entry{}},
+		PeopleFile: peopleFile{Version: peopleFileVersion, People: []User{}},
+	} {
+		raw, err := encode(v)
+		if err != nil {
+			return err
+		}
+		if err := createFile(filepath.Join(dir, name), raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func encode(v any) ([]byte, error) {
+	raw, err := json.MarshalIndent(v, "", " ")
+	return append(raw, '\n'), err
+}
+
+// OpenDirectory opens the directory in a node's folder; it must exist. secret is the node's own, from which pseudonyms
+// are derived; registry is nil where nobody signs in.
+func OpenDirectory(dir string, secret []byte, policies *Policies, registry Registry) (*Directory, error) {
+	if len(secret) < 32 {
+		return nil, errors.New("auth: the node's secret has fewer than 32 bytes")
+	}
+	d := &Directory{dir: dir, secret: slices.Clone(secret), policies: policies, registry: registry, now: time.Now}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d, d.load()
+}
+
+// OnChange has f called with what has changed, after each change of the directory that this process made or saw: once
+// it holds and is on disk. f is called by one goroutine at a time and must not call the directory. Set it before the
+// directory is used.
+func (d *Directory) OnChange(f func([]Changed)) { d.changed = f }
+
+// Refresh reads the files again if another process has changed them. Files that cannot be read leave the directory as
+// it was and return the error.
+func (d *Directory) Refresh() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	keys, err := same(d.path(KeyFile), d.keysWere)
+	if err != nil {
+		return err
+	}
+	people, err := same(d.path(PeopleFile), d.peopleWere)
+	if err != nil || (keys && people) {
+		return err
+	}
+	return d.load()
+}
+
+// Apply makes one change and returns once it is on disk and in force. An error is about the change, which was not made
+// then.
+//
+// Crash argument: the new content of the one file that the change is about is written and synced beside it and renamed
+// over it, so at any moment the file is the old or the new one, whole; the folder is synced before Apply returns, so a
+// revoked key and a disabled user stay so.
+func (d *Directory) Apply(change Change) (Applied, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// The lock of the keys' file, which other processes honour, is that of the whole directory.
+	unlock, err := lockFile(d.path(KeyFile) + ".lock")
+	if err != nil {
+		return Applied{}, err
+	}
+	defer unlock()
+	if err := d.load(); err != nil {
+		return Applied{}, err
+	}
+	c := contents{slices.Clone(d.keys), slices.Clone(d.users)}
+	out, err := c.apply(change, d.now())
+	if err != nil {
+		return Applied{}, err
+	}
+	out = out.clone()
+	t, err := d.compile(c)
+	if err != nil {
+		return Applied{}, err
+	}
+	if err := d.write(c, out.User != nil); err != nil {
+		return Applied{}, err
+	}
+	d.take(c, t)
+	return out, nil
+}
+
+// clone keeps what is returned apart from what is stored.
+func (a Applied) clone() Applied {
+	if a.User != nil {
+		u := *a.User
+		a.User = &u
+	}
+	if a.Key != nil {
+		k := *a.Key
+		a.Key = &k
+	}
+	return a
+}
+
+func (d *Directory) path(name string) string { return filepath.Join(d.dir, name) }
+
+// write writes the one file that has changed, after reading it as the next start will. The caller holds mu.
+func (d *Directory) write(c contents, people bool) error {
+	var raw []byte
+	var err error
+	name, was := KeyFile, &d.keysWere
+	if people {
+		name, was = PeopleFile, &d.peopleWere
+		if raw, err = encode(peopleFile{Version: peopleFileVersion, People: c.users}); err == nil {
+			_, err = decodePeople(raw)
+		}
+	} else if raw, err = encode(keyFile{Version: keyFileVersion, Keys: c.keys}); err == nil {
+		_, err = decodeKeys(raw)
+	}
+	if err != nil {
+		return err
+	}
+	if len(raw) > maxFile {
+		return model.E(model.CodeTooLarge, name)
+	}
+	if err := replaceFile(d.path(name), raw); err != nil {
+		return err
+	}
+	*was, err = os.Stat(d.path(name))
+	return err
+}
+
+// load reads the files. The caller holds mu.
+func (d *Directory) load() error {
+	rawKeys, keysAre, err := readFile(d.path(KeyFile))
+	if err != nil {
+		return err
+	}
+	rawPeople, peopleAre, err := readFile(d.path(PeopleFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: restore it from a backup; a node that never had people gets an empty one of mode 0600, {\"version\":1,\"people\":[]}", err)
+	}
+	if err != nil {
+		return err
+	}
+	var c contents
+	if c.keys, err = decodeKeys(rawKeys); err != nil {
+		return fmt.Errorf("%s: %w", KeyFile, err)
+	}
+	if c.users, err = decodePeople(rawPeople); err != nil {
+		return fmt.Errorf("%s: %w", PeopleFile, err)
+	}
+	t, err := d.compile(c)
+	if err != nil {
+		return err
+	}
+	d.keysWere, d.peopleWere = keysAre, peopleAre
+	d.take(c, t)
+	return nil
+}
+
+// take puts new content in force and tells of it. The caller holds mu.
+func (d *Directory) take(c contents, t *table) {
+	before := contents{d.keys, d.users}
+	first := d.current.Load() == nil
+	d.keys, d.users = c.keys, c.users
+	d.current.Store(t)
+	if d.changed == nil || first {
+		return
+	}
+	if list := differences(before, c); len(list) > 0 {
+		d.changed(list)
+	}
+}
+
+func differences(before, now contents) (out []Changed) {
+	users := map[string]*User{}
+	for i := range before.users {
+		users[before.users[i].ID] = &before.users[i]
+	}
+	for i := range now.users {
+		u := &now.users[i]
+		switch was := users[u.ID]; {
+		case was == nil:
+			out = append(out, Changed{AddUser, u.ID})
+		case was.Disabled.IsZero() && !u.Disabled.IsZero():
+			out = append(out, Changed{DisableUser, u.ID})
+		case !was.Disabled.IsZero() && u.Disabled.IsZero():
+			out = append(out, Changed{EnableUser, u.ID})
+		case !reflect.DeepEqual(was, u):
+			out = append(out, Changed{ChangeUser, u.ID})
+		}
+	}
+	keys := map[string]*Entry{}
+	for i := range before.keys {
+		keys[before.keys[i].ID] = &before.keys[i]
+	}
+	for i := range now.keys {
+		k := &now.keys[i]
+		switch was := keys[k.ID]; {
+		case was == nil:
+			out = append(out, Changed{IssueKey, k.ID})
+		case was.Revoked.IsZero() && !k.Revoked.IsZero():
+			out = append(out, Changed{RevokeKey, k.ID})
+		}
+	}
+	return out
+}
+
+// compile works out who signs in with what. Disabled users and revoked keys are not in it.
+func (d *Directory) compile(c contents) (*table, error) {
+	if err := checkPeople(c.users); err != nil {
+		return nil, err
+	}
+	t := &table{byPrefix: make(map[uint64][]signed, len(c.keys)), bySubject: map[Subject]*Principal{}, byPin: map[model.Digest]*Principal{}}
+	users := make(map[string]*Principal, len(c.users))
+	for i := range c.users {
+		u := &c.users[i]
+		if !u.Disabled.IsZero() {
+			continue
+		}
+		p := d.principal(Principal{id: u.ID, name: u.Name, agency: u.Agency, party: u.Party, roles: slices.Clone(u.Roles)})
+		users[u.ID] = p
+		for _, s := range u.Subjects {
+			t.bySubject[s] = p
+		}
+		for _, pin := range u.Pins {
+			t.byPin[pin] = p
+		}
+	}
+	for i := range c.keys {
+		e := &c.keys[i]
+		if err := e.check(); err != nil {
+			return nil, err
+		}
+		s := signed{hash: e.Hash, principal: users[e.User]}
+		if e.User == "" {
+			s.principal = d.principal(Principal{id: e.ID, name: e.Name, agency: e.Agency, roles: slices.Clone(e.Roles)})
+		}
+		if !e.Revoked.IsZero() || s.principal == nil {
+			continue
+		}
+		if !e.Expires.IsZero() {
+			s.expires = e.Expires.Time().UnixMilli()
+		}
+		prefix := binary.BigEndian.Uint64(e.Hash[:])
+		t.byPrefix[prefix] = append(t.byPrefix[prefix], s)
+	}
+	return t, nil
+}
+
+func (d *Directory) principal(p Principal) *Principal {
+	p.person, p.registry = Pseudonym(d.secret, p.id), d.registry
+	p.rights = d.policies.of(p.roles)
+	return &p
+}
+
+// admit is the last step of every way to sign in: a party's people come in while this node hosts the party.
+func (d *Directory) admit(p *Principal) (*Principal, error) {
+	if p == nil || (p.party != "" && (d.registry == nil || !d.registry.Hosts(p.party))) {
+		return nil, errUnauthenticated
+	}
+	return p, nil
+}
+
+// bySubject finds the principal of an issuer's subject.
+func (d *Directory) bySubject(s Subject) (*Principal, error) {
+	return d.admit(d.current.Load().bySubject[s])
+}
