@@ -90,6 +90,8 @@ const (
 	CodeBatchNotOpen        Code = "batch_not_open"
 	CodeBatchExhausted      Code = "batch_exhausted"
 	CodeInternal            Code = "internal"
+
+	CodeAccessLogUnavailable Code = "access_log_unavailable"
 )
 
 type text struct {
@@ -186,4 +188,6 @@ var codes = map[Code]text{
 	CodeBatchNotOpen:        {Refused, "批次不存在、未获同意、已过期，或不属于本人、本机构、本类操作", "the batch is unknown, not approved or expired, or it is of another person, agency or type of operation"},
 	CodeBatchExhausted:      {Refused, "超出该批次获准的条数", "more rows than the batch was approved for"},
 	CodeInternal:            {Internal, "内部错误", "internal error"},
+
+	CodeAccessLogUnavailable: {Unavailable, "访问日志暂不能写入，需登录的请求暂不受理；本次未写入", "the access log cannot be written, and nothing is read or written unlogged; nothing was written"},
 }

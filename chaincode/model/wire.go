@@ -31,6 +31,18 @@ type Query struct {
 	At           Date         `json:"at,omitempty"`      // the day asked about; today by default
 	KnownAt      Date         `json:"knownAt,omitempty"` // as known at the end of that day; now by default
 	Presentation Presentation `json:"presentation,omitempty"`
+	Use          *Use         `json:"use,omitempty"` // what the licence is used for; the use trail keeps it
+}
+
+// Use says for what a licence is looked at (用证): what a using agency states with a request for it. Every
+// member may be left out; each has at most MaxName characters.
+type Use struct {
+	Purpose      string `json:"purpose,omitempty"`      // UseFor
+	OrgName      string `json:"orgName,omitempty"`      // the using organisation
+	Username     string `json:"username,omitempty"`     // the clerk; kept as a pseudonym only
+	ItemName     string `json:"itemName,omitempty"`     // the service item (事项)
+	ItemCode     string `json:"itemCode,omitempty"`     // its code
+	BusinessCode string `json:"businessCode,omitempty"` // the case (业务办件) at the using organisation
 }
 
 // MaxQueries is the most queries of one request.
