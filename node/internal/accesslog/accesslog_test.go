@@ -21,19 +21,21 @@ import (
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
+func rec(kind model.Kind, id string) Record { return Record{Kind: kind, ID: id} }
+
 func fill(i int) Entry {
 	e := Entry{
 		Time: model.TimeOf(time.UnixMilli(1_790_000_000_000 + int64(i)*1000)), Person: fmt.Sprint("key-", i%7), Name: "窗口三号",
 		Pseudonym: "0123456789abcdef0123456789abcdef", Agency: "bj-scjg", Action: "verify", Route: "verify", Allowed: i%5 != 0, Policy: "verifier-verifies",
-		Status: 200, Request: fmt.Sprint("ABCDEFGH-", i), Count: 1, Records: []Record{{"licence", fmt.Sprint("bj-scjg.", 1+i%20)}},
+		Status: 200, Request: fmt.Sprint("ABCDEFGH-", i), Count: 1, Records: []Record{rec("licence", fmt.Sprint("bj-scjg.", 1+i%20))},
 	}
 	switch i % 4 {
 	case 1:
 		e.Use = &Use{Purpose: "办理开办企业", OrgName: "朝阳区政务服务中心", ItemName: "企业设立", ItemCode: "11110000000000000", BusinessCode: "CY-1", User: "fedcba9876543210fedcba9876543210"}
 	case 2:
-		e.Records = []Record{{"licence", "bj-scjg.1"}, {"licence", "bj-scjg.2"}, {"agency", "bj-scjg"}, {"licence", "tj-gov.7"}}
+		e.Records = []Record{rec("licence", "bj-scjg.1"), rec("licence", "bj-scjg.2"), rec("agency", "bj-scjg"), rec("licence", "tj-gov.7")}
 	case 3:
-		e.Records, e.Route = []Record{{"agency", "*"}}, "registry-list"
+		e.Records, e.Route = []Record{rec("agency", "*")}, "registry-list"
 	}
 	return e
 }
@@ -155,14 +157,14 @@ func TestWhoLookedAtThisRecord(t *testing.T) {
 	appendAll(t, l, 0, 400)
 	at := func(i int) time.Time { return fill(i).Time.Time() }
 	for name, q := range map[string]Query{
-		"record":           {Record: Record{"licence", "bj-scjg.7"}},
-		"record in a list": {Record: Record{"agency", "tj-gov"}},
-		"other agency":     {Record: Record{"licence", "tj-gov.7"}},
-		"nothing":          {Record: Record{"licence", "bj-scjg.999"}},
+		"record":           {Record: rec("licence", "bj-scjg.7")},
+		"record in a list": {Record: rec("agency", "tj-gov")},
+		"other agency":     {Record: rec("licence", "tj-gov.7")},
+		"nothing":          {Record: rec("licence", "bj-scjg.999")},
 		"person":           {Person: "key-3"},
-		"both":             {Person: "key-3", Record: Record{"licence", "bj-scjg.1"}},
+		"both":             {Person: "key-3", Record: rec("licence", "bj-scjg.1")},
 		"days":             {From: at(100), Until: at(200)},
-		"record and days":  {Record: Record{"licence", "bj-scjg.1"}, From: at(150), Until: at(350)},
+		"record and days":  {Record: rec("licence", "bj-scjg.1"), From: at(150), Until: at(350)},
 		"agency":           {Agency: "tj-gov"},
 		"all":              {},
 		"what may be seen": {Sees: func(a model.AgencyID) bool { return a != "bj-scjg" }},
