@@ -33,7 +33,8 @@ type importFlags struct {
 	client
 	mapFile, state, rejects, presentations string
 	targets                                []string
-	dryRun                                 bool
+	encoding, sheet                        string
+	dryRun, cached                         bool
 	batch, inFlight                        int
 
 	file string
@@ -42,7 +43,7 @@ type importFlags struct {
 func importLicencesCommand() *cobra.Command {
 	var o importFlags
 	c := &cobra.Command{
-		Use: "licences FILE --map MAP", Short: "issue licences from a CSV file", Args: cobra.ExactArgs(1),
+		Use: "licences FILE --map MAP", Short: "issue licences from a table: XLSX, CSV or JSON Lines", Args: cobra.ExactArgs(1),
 		Long: "import licences checks every row of FILE first and then issues the good ones in batches. MAP says how columns become\n" +
 			"licences: a YAML file, or one of the maps that come with the program (" + strings.Join(importer.ShippedMaps(), ", ") + ").\n" +
 			"Cut off at any moment, the same command goes on where it stopped, and no licence is issued twice.\n\n" +
@@ -59,9 +60,12 @@ func importLicencesCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.mapFile, "map", "", "the map: a YAML file or the name of a shipped one")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check every row and print what is wrong; issue nothing")
+	f.StringVar(&o.encoding, "encoding", "", "of a text file: utf-8, gb18030, utf-16le, utf-16be (default: found by content)")
+	f.StringVar(&o.sheet, "sheet", "", "of a workbook: the sheet's name or number (default: the map's, or the first one shown)")
+	f.BoolVar(&o.cached, "cached-values", false, "take the results of formulas as the workbook has stored them; nothing is ever computed")
 	f.StringVar(&o.state, "state", "", "state file for resuming (default: FILE.import-state.jsonl)")
-	f.StringVar(&o.rejects, "rejects", "", "where to write rejected rows (default: FILE without .csv, with .rejects.csv)")
-	f.StringVar(&o.presentations, "presentations", "", "where to append what persons need to present (default: FILE without .csv, with .presentations.jsonl)")
+	f.StringVar(&o.rejects, "rejects", "", "where to write rejected rows (default: FILE with .rejects before its ending)")
+	f.StringVar(&o.presentations, "presentations", "", "where to append what persons need to present (default: FILE without its ending, with .presentations.jsonl)")
 	f.StringArrayVar(&o.targets, "node", nil, "NAME=URL,KEY or NAME=URL,@KEYFILE; repeat for several nodes")
 	f.IntVar(&o.batch, "batch", 500, "rows of a request, 1 to 1000")
 	f.IntVar(&o.inFlight, "in-flight", 4, "requests under way at once, 1 to 64")
@@ -78,9 +82,14 @@ func (o *importFlags) run(c *cobra.Command) error {
 	if o.batch < 1 || o.batch > model.MaxOperations || o.inFlight < 1 || o.inFlight > 64 {
 		return useError("--batch is 1 to %d, --in-flight 1 to 64", model.MaxOperations)
 	}
-	base := strings.TrimSuffix(o.file, ".csv")
+	encoding, err := importer.ParseEncoding(o.encoding)
+	if err != nil {
+		return useError("--encoding: %s", err)
+	}
+	ending := filepath.Ext(o.file)
+	base := strings.TrimSuffix(o.file, ending)
 	o.state = firstOf(o.state, o.file+".import-state.jsonl")
-	o.rejects = firstOf(o.rejects, base+".rejects.csv")
+	o.rejects = firstOf(o.rejects, base+".rejects"+firstOf(ending, ".csv"))
 	o.presentations = firstOf(o.presentations, base+".presentations.jsonl")
 	for _, written := range []string{o.state, o.rejects, o.presentations} {
 		if filepath.Clean(written) == filepath.Clean(o.file) || filepath.Clean(written) == filepath.Clean(o.mapFile) {
@@ -91,10 +100,11 @@ func (o *importFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(o.file); err != nil {
+	open := func() (importer.File, error) { return importer.OpenFile(o.file) }
+	if f, err := open(); err != nil {
+		return fmt.Errorf("%s: %w", o.file, err)
+	} else if err := f.Close(); err != nil {
 		return err
-	} else if !info.Mode().IsRegular() {
-		return useError("%s is no regular file: it is read twice", o.file)
 	}
 	targets, err := o.nodes(c.Context())
 	if err != nil {
@@ -102,9 +112,9 @@ func (o *importFlags) run(c *cobra.Command) error {
 	}
 	im := &importer.Import{
 		Map: m, Targets: targets, Clock: time.Now, BatchRows: o.batch, InFlight: o.inFlight,
-		Open: func() (io.ReadCloser, error) { return os.Open(o.file) },
+		Open: open, Reading: importer.Reading{Encoding: encoding, Sheet: o.sheet, Cached: o.cached},
 	}
-	r := &report{o: o, im: im, out: c.OutOrStdout(), faults: []importer.Fault{}, byCode: map[model.Code]int{}, meter: newMeter(&o.client, c.ErrOrStderr())}
+	r := &report{o: o, im: im, out: c.OutOrStdout(), faults: []importer.Fault{}, notes: []importer.Fault{}, byCode: map[model.Code]int{}, meter: newMeter(&o.client, c.ErrOrStderr())}
 	im.Fault, im.Progress, im.Presented = r.fault, r.meter.progress, r.presented
 	err = r.run(c.Context())
 	var whole *importer.FileError
@@ -216,6 +226,7 @@ type report struct {
 	meter *meter
 
 	faults []importer.Fault // the first ones
+	notes  []importer.Fault // the first ones
 	more   int
 	byCode map[model.Code]int
 
@@ -229,6 +240,7 @@ type summary struct {
 	Result   *importer.Result   `json:"result,omitempty"` // not with --dry-run
 	Faults   []importer.Fault   `json:"faults"`           // of the check, the first 1000
 	More     int                `json:"more_faults"`
+	Notes    []importer.Fault   `json:"notes"`          // of the check, the first 1000
 	ByCode   map[model.Code]int `json:"faults_by_code"` // of the check and of nodes
 	Rejects  string             `json:"rejects_file,omitempty"`
 	State    string             `json:"state_file,omitempty"`
@@ -238,6 +250,12 @@ type summary struct {
 
 func (r *report) fault(f importer.Fault) {
 	r.byCode[f.Code]++
+	if f.Note { // counted, and listed with --json
+		if len(r.notes) < maxShown {
+			r.notes = append(r.notes, f)
+		}
+		return
+	}
 	if len(r.faults) == maxShown {
 		r.more++
 		return
@@ -277,12 +295,12 @@ func (r *report) run(ctx context.Context) error {
 	if err != nil {
 		return r.interrupted(ctx, err)
 	}
-	s := summary{Checked: c, Faults: r.faults, More: r.more, ByCode: r.byCode}
+	s := summary{Checked: c, Faults: r.faults, More: r.more, Notes: r.notes, ByCode: r.byCode}
 	if r.o.dryRun {
 		s.Complete, s.Seconds = true, time.Since(start).Seconds()
 		return r.dryRun(ctx, s)
 	}
-	j, err := importer.OpenJournal(r.o.state, c.File, r.im.Map.Digest(), model.TimeOf(start))
+	j, err := importer.OpenJournal(r.o.state, c.File, r.im.Digest(), model.TimeOf(start))
 	switch {
 	case errors.Is(err, importer.ErrOtherImport):
 		return errors.New(r.o.say(
@@ -356,6 +374,7 @@ func (r *report) dryRun(ctx context.Context, s summary) error {
 		}
 	} else {
 		r.table()
+		r.about(s.Checked)
 		facts(r.out, "", [][2]string{
 			{o.say("行数", "rows"), fmt.Sprint(s.Checked.Rows)}, {o.say("可签发", "good"), fmt.Sprint(s.Checked.Good)},
 			{o.say("有误", "bad"), fmt.Sprint(s.Checked.Bad)}, {o.say("有误行文件", "rejects file"), s.Rejects},
@@ -376,12 +395,42 @@ func (r *report) table() {
 	t := newTable(r.out)
 	t.AppendHeader(table.Row{o.say("行", "line"), o.say("列", "column"), o.say("代码", "code"), o.say("原因", "reason")})
 	for _, f := range r.faults {
-		t.AppendRow(table.Row{f.Line, f.Column, f.Code, o.say(f.Zh(), f.En())})
+		t.AppendRow(table.Row{f.Where(), f.Column, f.Code, o.say(f.Zh(), f.En())})
 	}
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 1, Align: text.AlignRight}})
 	t.Render()
 	if r.more > 0 {
 		fmt.Fprintf(r.out, o.say("另有 %d 处，见有误行文件\n", "and %d more: see the rejects file\n"), r.more)
+	}
+}
+
+// about says how the file was read, what of it was passed over, and what was put right.
+func (r *report) about(c importer.Checked) {
+	o, a := r.o, c.About
+	say := func(zh, en string, args ...any) { fmt.Fprintf(r.out, o.say(zh, en)+"\n", args...) }
+	if a.Encoding != "" && a.Encoding != importer.UTF8 {
+		say("按 %s 编码读取（把握 %d%%；不对时用 --encoding 指明）", "read as %s (%d%% sure; say another with --encoding)", a.Encoding, a.Confidence)
+	}
+	if a.Format == importer.XLSX {
+		say("读取工作表“%s”", "read the sheet %q", a.Sheet)
+	}
+	if len(a.Others) > 0 {
+		say("未读取的工作表：%s（用 --sheet 选择）", "sheets not read: %s (choose with --sheet)", strings.Join(a.Others, ", "))
+	}
+	if a.Rows > 0 {
+		say("有 %d 个隐藏行，同样读入", "%d rows are hidden, and read like others", a.Rows)
+	}
+	if len(a.Columns) > 0 {
+		say("隐藏列同样读入：%s", "columns that are hidden, and read like others: %s", strings.Join(a.Columns, ", "))
+	}
+	if len(a.Ignored) > 0 {
+		say("已忽略，绝不执行或访问：%s", "passed over, never run and never followed: %s", strings.Join(a.Ignored, ", "))
+	}
+	for _, f := range r.notes[:min(len(r.notes), 20)] {
+		say("注意 %s %s：%s", "note %s %s: %s", f.Where(), f.Column, o.say(f.Zh(), f.En()))
+	}
+	if c.Notes > 20 {
+		say("……共 %d 处注意事项，--json 列出", "… %d notes in all: --json lists them", c.Notes)
 	}
 }
 
@@ -392,6 +441,7 @@ func (r *report) finish(s summary) error {
 			return err
 		}
 	} else {
+		r.about(s.Checked)
 		codes := make([]string, 0, len(r.byCode))
 		for c := range r.byCode {
 			codes = append(codes, string(c))

@@ -33,6 +33,7 @@ type checker struct {
 	typ    *model.LicenceType
 	today  model.Date
 	column map[string]int // by name as the map writes it
+	table  Table
 	face   []string
 	nodes  map[model.NodeID]bool // that rows can be sent to; nil: all go to the one
 	seen   map[[12]byte]place    // numbers
@@ -46,13 +47,13 @@ type place struct {
 }
 
 // newChecker holds the header and the map's face fields against each other and the registry.
-func newChecker(ctx context.Context, m *Map, header []string, dir *Directory, today model.Date, nodes map[model.NodeID]bool) (*checker, error) {
+func newChecker(ctx context.Context, m *Map, table Table, dir *Directory, today model.Date, nodes map[model.NodeID]bool) (*checker, error) {
 	c := &checker{
-		m: m, dir: dir, today: today, nodes: nodes, column: map[string]int{}, face: m.faceFields(),
+		m: m, table: table, dir: dir, today: today, nodes: nodes, column: map[string]int{}, face: m.faceFields(),
 		seen: map[[12]byte]place{}, held: map[[12]byte]int{},
 	}
 	folded := map[string]int{}
-	for i, h := range header {
+	for i, h := range table.Header() {
 		f := Fold(h)
 		if _, twice := folded[f]; twice && f != "" {
 			return nil, badFile("表头有两列名为“"+h+"”", "the header has two columns "+strconv.Quote(h))
@@ -86,11 +87,11 @@ func newChecker(ctx context.Context, m *Map, header []string, dir *Directory, to
 }
 
 // check turns a row into a draft, or says everything that is wrong with it. The error is of the node.
-func (c *checker) check(ctx context.Context, line int, cells []string) (Row, []Fault, error) {
+func (c *checker) check(ctx context.Context, line int, cells []Cell) (Row, []Fault, error) {
 	c.row++
 	r := rowCheck{c: c, line: line, cells: cells}
 	row, err := r.run(ctx)
-	if err == nil && len(r.faults) == 0 {
+	if err == nil && !r.bad {
 		c.duplicates(&row, &r)
 	}
 	return row, r.faults, err
@@ -100,49 +101,119 @@ func (c *checker) check(ctx context.Context, line int, cells []string) (Row, []F
 type rowCheck struct {
 	c      *checker
 	line   int
-	cells  []string
+	cells  []Cell
 	holder model.USCC
 	faults []Fault
+	bad    bool // a fault is among them that is no note
 }
 
 func (r *rowCheck) fault(field string, code model.Code, detail string) {
+	r.bad = true
+	r.say(field, code, detail, false)
+}
+
+func (r *rowCheck) note(field string, code model.Code, detail string) {
+	r.say(field, code, detail, true)
+}
+
+func (r *rowCheck) say(field string, code model.Code, detail string, note bool) {
 	f := r.c.m.faultOf(r.line, &model.Error{Code: code, Field: field, Detail: detail})
+	f.Note = note
+	var cells []string
+	for _, c := range r.c.m.columnsOf(field) {
+		if cell := r.c.table.Cell(r.line, r.c.column[c]); cell != "" {
+			cells = append(cells, cell)
+		}
+	}
+	f.Cell = strings.Join(cells, ", ")
 	if !slices.Contains(r.faults, f) { // two fields may come from one column
 		r.faults = append(r.faults, f)
 	}
 }
 
-func (r *rowCheck) cell(column string) string { return r.cells[r.c.column[column]] }
+func (r *rowCheck) cell(column string) *Cell { return &r.cells[r.c.column[column]] }
 
-// text is a field's text as the file has it.
-func (r *rowCheck) text(field string) string {
-	s := r.c.m.Fields[field]
-	v := s.Const
-	switch {
-	case s.Column != "":
-		v = r.cell(s.Column)
-	case s.parts != nil:
-		if r.holder == "" && len(r.faults) > 0 && s.needsHolder() {
-			return "0" // the holder's code is at fault, and that is said already
+// holds is a cell's text where a text is wanted, not ok where a spreadsheet has left none: that is said.
+func (r *rowCheck) holds(field string, c *Cell) (string, bool) {
+	code := model.Code("")
+	switch c.Kind {
+	case Formula:
+		code = FormulaCell
+	case Broken:
+		code = BrokenCell
+	case Merged:
+		code = MergedCell
+	case Nested:
+		code = NestedValue
+	case Day:
+		code = DamagedDate
+	case Number:
+		if !exactNumber(c.Text) {
+			code = DamagedNumber
 		}
-		v = composed{holder: r.holder, row: r.c.row, cell: r.cell}.expand(s.parts)
+	case Text:
+		if damaged(c.Text) {
+			code = DamagedNumber
+		}
 	}
-	if s.Required && strings.TrimSpace(v) == "" {
-		r.fault(field, model.CodeMissingField, "")
+	if code != "" {
+		r.fault(field, code, "")
 	}
-	return v
+	return c.Text, code == ""
 }
 
-// free is a free text: as it stands, checked for what no text may hold.
+// text is a field's text as the file has it; not ok where it is at fault already.
+func (r *rowCheck) text(field string) (v string, ok bool) {
+	s := r.c.m.Fields[field]
+	v, ok = s.Const, true
+	switch {
+	case s.Column != "":
+		if v, ok = r.holds(field, r.cell(s.Column)); !ok {
+			return v, false
+		}
+		if c := trim(v); s.Length > len(c) && digits(c) {
+			v = strings.Repeat("0", s.Length-len(c)) + c
+			r.note(field, NoteLeadingZeros, "")
+		} else if s.Length > 0 && c != "" && utf8.RuneCountInString(c) != s.Length {
+			r.fault(field, model.CodeBadValue, "长度应为 "+strconv.Itoa(s.Length)+" / needs "+strconv.Itoa(s.Length)+" characters")
+			return v, false
+		}
+	case s.parts != nil:
+		if r.holder == "" && r.bad && s.needsHolder() {
+			return "0", false // the holder's code is at fault, and that is said already
+		}
+		v = composed{holder: r.holder, row: r.c.row, cell: func(column string) string {
+			t, good := r.holds(field, r.cell(column))
+			ok = ok && good
+			t, _ = Clean(t)
+			return t
+		}}.expand(s.parts)
+	}
+	if ok && s.Required && trim(v) == "" {
+		r.fault(field, model.CodeMissingField, "")
+		ok = false
+	}
+	return v, ok
+}
+
+// free is a free text: cleaned, else as it stands, checked for what no text may hold.
 func (r *rowCheck) free(field string, most int) string {
-	v := r.text(field)
+	v, ok := r.text(field)
+	if !ok {
+		return v
+	}
+	v, changed := Clean(v)
+	if changed {
+		r.note(field, NoteInvisible, "")
+	}
+	if strings.ContainsFunc(v, private) {
+		r.note(field, NotePrivateUse, "")
+	}
 	switch {
 	case !utf8.ValidString(v):
 		r.fault(field, model.CodeBadUTF8, "")
-	case strings.TrimSpace(v) == "":
-		if !r.c.m.Fields[field].Required { // else it is said already
-			r.fault(field, model.CodeMissingField, "")
-		}
+	case v == "":
+		r.fault(field, model.CodeMissingField, "")
 	case utf8.RuneCountInString(v) > most:
 		r.fault(field, model.CodeTooLong, "")
 	default:
@@ -153,19 +224,93 @@ func (r *rowCheck) free(field string, most int) string {
 	return v
 }
 
-func (r *rowCheck) date(field string) model.Date {
-	v := strings.TrimSpace(r.text(field))
-	if v == "" {
-		if !r.c.m.Fields[field].Required {
-			r.fault(field, model.CodeMissingField, "")
+// day reads a cell, or a constant, as a day; "" where there is none. Whether that may be is the caller's.
+func (r *rowCheck) day(field string) (d model.Date, given, ok bool) {
+	s := r.c.m.Fields[field]
+	if s.Column != "" {
+		switch c := r.cell(s.Column); c.Kind {
+		case Day:
+			return c.Day, true, true
+		case Number:
+			if d, ok := r.serial(c); ok {
+				r.note(field, NoteSerialDay, "")
+				return d, true, true
+			}
+		case Text:
+			if r.c.m.SerialDates != "" && len(trim(c.Text)) <= 7 && digits(trim(c.Text)) {
+				if d, ok := r.serial(c); ok {
+					r.note(field, NoteSerialDay, "")
+					return d, true, true
+				}
+			}
 		}
-		return ""
 	}
-	d, ok := r.c.m.date(v)
+	v, ok := r.text(field)
+	if !ok {
+		return "", true, false
+	}
+	v = trim(v)
+	if v == "" {
+		return "", false, true
+	}
+	if field == "valid_until" && r.c.m.noEnd[Fold(v)] {
+		return "", false, true
+	}
+	d, ok = r.c.m.date(v)
 	if !ok {
 		r.fault(field, model.CodeBadDate, "")
 	}
+	return d, true, ok
+}
+
+// serial is the day of a plain number. Eight digits are no serial number but a written date.
+func (r *rowCheck) serial(c *Cell) (model.Date, bool) {
+	t := trim(c.Text)
+	if len(t) > 5 && !strings.Contains(t, ".") {
+		return "", false
+	}
+	if r.c.m.SerialDates == "" {
+		return c.Day, c.Day != ""
+	}
+	n, err := strconv.ParseFloat(t, 64)
+	if err != nil {
+		return "", false
+	}
+	d := serialDay(n, r.c.m.SerialDates == "1904")
+	return d, d != ""
+}
+
+func (r *rowCheck) date(field string) model.Date {
+	d, given, ok := r.day(field)
+	if !given && ok && !r.c.m.Fields[field].Required {
+		r.fault(field, model.CodeMissingField, "")
+	}
 	return d
+}
+
+// code is a code as it is checked: half-width, upper case, without space.
+func (r *rowCheck) code(field string) (string, bool) {
+	v, ok := r.text(field)
+	return cleanCode(v), ok
+}
+
+// uscc reads an enterprise's code. Zeros that a spreadsheet took from its head come back where both check
+// digits prove them.
+func (r *rowCheck) uscc(field string) model.USCC {
+	code, ok := r.code(field)
+	if !ok {
+		return ""
+	}
+	u, err := model.ParseUSCC(code)
+	if err != nil && len(code) < 18 && len(code) > 12 && digits(code) {
+		if u, err = model.ParseUSCC(strings.Repeat("0", 18-len(code)) + code); err == nil {
+			r.note(field, NoteLeadingZeros, "")
+		}
+	}
+	if err != nil {
+		r.fault(field, model.CodeBadUSCC, "")
+	}
+	return u
 }
 
 func (r *rowCheck) run(ctx context.Context) (Row, error) {
@@ -173,21 +318,20 @@ func (r *rowCheck) run(ctx context.Context) (Row, error) {
 	v := model.Licence{Type: m.Type, HolderKind: model.HolderEnterprise, Face: map[string]any{}}
 	var secret model.LicenceConfidential
 	if _, ok := m.Fields["holder_kind"]; ok {
-		v.HolderKind = model.HolderKind(strings.TrimSpace(r.text("holder_kind")))
+		k, _ := r.text("holder_kind")
+		v.HolderKind = model.HolderKind(cleanCode(k))
 	}
 	person := v.HolderKind == model.HolderPerson
 	name := r.free("holder_name", model.MaxName)
-	switch code := strings.TrimSpace(r.text("holder_code")); {
+	switch {
 	case person:
-		if _, err := model.ParseCitizenID(code); err != nil {
+		code, ok := r.code("holder_code")
+		if _, err := model.ParseCitizenID(code); ok && err != nil {
 			r.fault("holder_code", model.CodeBadCitizenID, "")
 		}
 		secret.HolderCode, secret.HolderName = code, name
 	case v.HolderKind == model.HolderEnterprise:
-		u, err := model.ParseUSCC(code)
-		if err != nil {
-			r.fault("holder_code", model.CodeBadUSCC, "")
-		}
+		u := r.uscc("holder_code")
 		r.holder, v.HolderCode, v.HolderName = u, u, name
 		if model.HoldsPersonalIdentifier(name) {
 			r.fault("holder_name", model.CodePersonalIdentifier, "")
@@ -205,12 +349,13 @@ func (r *rowCheck) run(ctx context.Context) (Row, error) {
 	r.dates(&v)
 	r.faces(&v, &secret)
 	i, region, err := r.issuer(ctx)
-	if err != nil || len(r.faults) > 0 {
+	if err != nil || r.bad {
 		return Row{}, err
 	}
 	v.Region = region
 	body, err := model.Canonical(map[string]any{"under": i.Under, "value": draftValue(&v)})
 	if err != nil {
+		r.bad = true
 		r.faults = append(r.faults, m.faultOf(r.line, model.AsError(err)))
 		return Row{}, nil
 	}
@@ -240,7 +385,7 @@ func draftValue(v *model.Licence) map[string]any {
 }
 
 func (r *rowCheck) dates(v *model.Licence) {
-	before := len(r.faults)
+	before := r.bad
 	v.ValidFrom = r.date("valid_from")
 	v.IssuedOn = v.ValidFrom
 	issued := "valid_from"
@@ -248,16 +393,9 @@ func (r *rowCheck) dates(v *model.Licence) {
 		v.IssuedOn, issued = r.date("issued_on"), "issued_on"
 	}
 	if _, ok := r.c.m.Fields["valid_until"]; ok {
-		s := strings.TrimSpace(r.text("valid_until"))
-		if s != "" && !slices.Contains(r.c.m.NoEnd, s) {
-			d, ok := r.c.m.date(s)
-			if !ok {
-				r.fault("valid_until", model.CodeBadDate, "")
-			}
-			v.ValidUntil = d
-		}
+		v.ValidUntil, _, _ = r.day("valid_until")
 	}
-	if len(r.faults) > before {
+	if r.bad && !before {
 		return
 	}
 	if v.ValidUntil != "" && v.ValidUntil < v.ValidFrom {
@@ -274,14 +412,12 @@ func (r *rowCheck) faces(v *model.Licence, secret *model.LicenceConfidential) {
 	for _, name := range r.c.face {
 		field := "face." + name
 		decl := r.c.typ.Face[name]
-		s := r.text(field)
-		if strings.TrimSpace(s) == "" {
+		x, there, ok := r.faceValue(field, &decl)
+		if !there && ok {
 			continue
 		}
 		given[name] = true
-		x, ok := faceValue(&decl, s, r.c.m)
 		if !ok {
-			r.fault(field, model.CodeWrongType, "")
 			continue
 		}
 		if err := decl.CheckValue(field, x); err != nil {
@@ -299,7 +435,7 @@ func (r *rowCheck) faces(v *model.Licence, secret *model.LicenceConfidential) {
 			secret.Face[name] = x
 			continue
 		}
-		if model.HoldsPersonalIdentifier(s) {
+		if s, ok := x.(string); ok && model.HoldsPersonalIdentifier(s) {
 			r.fault(field, model.CodePersonalIdentifier, "")
 		}
 		v.Face[name] = x
@@ -311,25 +447,46 @@ func (r *rowCheck) faces(v *model.Licence, secret *model.LicenceConfidential) {
 	}
 }
 
-func faceValue(f *model.FaceField, s string, m *Map) (any, bool) {
+// faceValue reads a face field as its type declares it; there is false for an empty cell.
+func (r *rowCheck) faceValue(field string, f *model.FaceField) (x any, there, ok bool) {
+	if f.Type == "string" && f.Format == "date" {
+		d, there, ok := r.day(field)
+		return string(d), there, ok
+	}
+	s, ok := r.text(field)
+	if !ok {
+		return nil, true, false
+	}
+	s, changed := Clean(s)
+	if s == "" {
+		return nil, false, true
+	}
+	if changed {
+		r.note(field, NoteInvisible, "")
+	}
+	if strings.ContainsFunc(s, private) {
+		r.note(field, NotePrivateUse, "")
+	}
 	switch f.Type {
 	case "integer":
-		n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 54)
-		return float64(n), err == nil
+		n, err := strconv.ParseInt(cleanCode(s), 10, 54)
+		x, ok = float64(n), err == nil
 	case "boolean":
 		switch Fold(s) {
 		case "是", "true", "yes", "1", "y":
-			return true, true
+			x = true
 		case "否", "false", "no", "0", "n":
-			return false, true
+			x = false
+		default:
+			ok = false
 		}
-		return nil, false
+	default:
+		x = s
 	}
-	if f.Format == "date" {
-		d, ok := m.date(strings.TrimSpace(s))
-		return string(d), ok
+	if !ok {
+		r.fault(field, model.CodeWrongType, "")
 	}
-	return s, true
+	return x, true, ok
 }
 
 // issuer finds the issuing agency of the row and by what right it issues.
@@ -341,7 +498,11 @@ func (r *rowCheck) issuer(ctx context.Context) (Issuer, model.Region, error) {
 	case rule.Const != "":
 		id = model.AgencyID(rule.Const)
 	case rule.Column != "":
-		v, err := model.ParseAgencyID(strings.TrimSpace(r.cell(rule.Column)))
+		t, ok := r.holds("agency", r.cell(rule.Column))
+		if !ok {
+			return Issuer{}, "", nil
+		}
+		v, err := model.ParseAgencyID(Fold(t))
 		if err != nil {
 			r.fault("agency", model.CodeBadID, "")
 			return Issuer{}, "", nil
@@ -350,7 +511,11 @@ func (r *rowCheck) issuer(ctx context.Context) (Issuer, model.Region, error) {
 	default:
 		values := make([]string, len(rule.By))
 		for n, c := range rule.By {
-			values[n] = r.cell(c)
+			t, ok := r.holds("agency", r.cell(c))
+			if !ok {
+				return Issuer{}, "", nil
+			}
+			values[n] = t
 		}
 		e := rule.find(values)
 		if e == nil {

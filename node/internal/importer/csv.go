@@ -16,24 +16,17 @@ import (
 // MaxRow is the most bytes of a row.
 const MaxRow = 64 << 10
 
-// Rows reads a CSV file row by row in bounded memory. It resumes after every bad row: a quote that is
+// csvRows reads a CSV file row by row in bounded memory. It resumes after every bad row: a quote that is
 // opened and never closed costs its own line, not the rest of the file.
-//
-// Used by one goroutine.
-type Rows struct {
-	in     *bufio.Reader
-	line   int       // number of the last physical line taken
-	ahead  []rawLine // lines given back, to be taken again
+type csvRows struct {
+	lines
+	about  About
 	feed   feeder
 	csv    *csv.Reader
 	width  int // columns of the header
 	header []string
-}
-
-// rawLine is a physical line with its end, or one that was too long to keep.
-type rawLine struct {
-	bytes []byte
-	long  bool
+	cells  []Cell
+	ours   bool // a rejects file, whose cells are made inert
 }
 
 // feeder hands one row at a time to the CSV reader.
@@ -48,55 +41,103 @@ func (f *feeder) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// errFile marks what is wrong with a file as a whole.
-var errFile = errors.New("the file")
-
-func badFile(zh, en string) error { return &FileError{zh, en} }
-
-// FileError is what makes a file as a whole unreadable.
-type FileError struct{ Zh, En string }
-
-func (e *FileError) Error() string        { return e.En }
-func (e *FileError) Is(target error) bool { return target == errFile }
-
-// NewRows reads the header. The file is UTF-8, with or without byte order mark.
-func NewRows(r io.Reader, comma rune) (*Rows, error) {
-	s := &Rows{in: bufio.NewReaderSize(r, MaxRow+2)}
-	if head, _ := s.in.Peek(3); bytes.HasPrefix(head, []byte("\xef\xbb\xbf")) {
-		_, _ = s.in.Discard(3)
-	} else if bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff")) {
-		return nil, badFile("文件是 UTF-16 编码，请另存为 UTF-8 编码的 CSV", "the file is in UTF-16: save it as CSV in UTF-8")
+// newCSV reads the header of a file in UTF-8.
+func newCSV(in *bufio.Reader, m *Map, about About) (*csvRows, error) {
+	comma, err := m.comma()
+	if err != nil {
+		return nil, err
 	}
+	if m.Delimiter == "" {
+		comma = findComma(in)
+	}
+	about.Delimiter = string(comma)
+	s := &csvRows{lines: lines{in: in}, about: about}
 	s.csv = csv.NewReader(&s.feed)
 	s.csv.Comma = comma
 	s.csv.FieldsPerRecord = -1
-	_, cells, fault, err := s.Next()
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil, badFile("文件是空的", "the file is empty")
-	case err != nil:
-		return nil, err
-	case fault != nil && fault.Code == model.CodeBadUTF8:
-		return nil, badFile("文件不是 UTF-8 编码；GBK/GB18030 文件可用 iconv -f gb18030 -t utf-8 转换",
-			"the file is not UTF-8; convert GBK or GB18030 with iconv -f gb18030 -t utf-8")
-	case fault != nil:
-		return nil, badFile("表头有误："+fault.Zh(), "the header: "+fault.En())
+	head := headLines{}
+	for n := 1; n < max(1, m.HeaderRow)+max(1, m.HeaderRows); n++ {
+		_, cells, fault, err := s.strings()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, badFile("文件是空的", "the file is empty")
+		case err != nil:
+			return nil, err
+		case fault != nil && n < m.HeaderRow:
+			continue // a title that is no row of the table
+		case fault != nil && fault.Code == model.CodeBadUTF8:
+			return nil, badFile("表头中有不属于 "+string(about.Encoding)+" 编码的字节，请用 --encoding 指明编码", "the header has bytes that are no "+string(about.Encoding)+": say the encoding with --encoding")
+		case fault != nil:
+			return nil, badFile("表头有误："+fault.Zh(), "the header: "+fault.En())
+		case n >= m.HeaderRow:
+			head.add(cells)
+		}
 	}
-	s.header = slices.Clone(cells)
-	for i := range s.header {
-		s.header[i] = strings.TrimSpace(s.header[i])
-	}
+	s.header = head.names()
 	s.width = len(s.header)
+	s.ours = slices.Contains(s.header, rejectColumns[0])
 	s.csv.ReuseRecord = true
+	s.cells = make([]Cell, s.width)
 	return s, nil
 }
 
-// Header is the first row.
-func (s *Rows) Header() []string { return s.header }
+// findComma is the delimiter that the first line has most of.
+func findComma(in *bufio.Reader) rune {
+	first, _ := in.Peek(MaxRow)
+	first, _, _ = bytes.Cut(first, []byte{'\n'})
+	best, most := ',', bytes.Count(first, []byte{','})
+	for _, c := range []rune{'\t', ';'} {
+		if n := bytes.Count(first, []byte(string(c))); n > most {
+			best, most = c, n
+		}
+	}
+	return best
+}
 
-// Next is the next row: the line on which it begins and its cells, which stay valid until the next call,
-// or what is wrong with it. Blank lines are passed over. io.EOF ends the file.
-func (s *Rows) Next() (line int, cells []string, fault *Fault, err error) {
+// headLines joins the lines of a header, column by column.
+type headLines struct{ parts [][]string }
+
+func (h *headLines) add(cells []string) {
+	for i, c := range cells {
+		if i == len(h.parts) {
+			h.parts = append(h.parts, nil)
+		}
+		c = trim(c)
+		if n := len(h.parts[i]); c != "" && (n == 0 || h.parts[i][n-1] != c) {
+			h.parts[i] = append(h.parts[i], c)
+		}
+	}
+}
+
+func (h *headLines) names() []string {
+	out := make([]string, len(h.parts))
+	for i, p := range h.parts {
+		out[i] = strings.Join(p, "/")
+	}
+	return out
+}
+
+func (s *csvRows) Header() []string     { return s.header }
+func (s *csvRows) Cell(int, int) string { return "" }
+func (s *csvRows) About() About         { return s.about }
+func (s *csvRows) Close() error         { return nil }
+
+// Next is the next row. Blank lines are passed over.
+func (s *csvRows) Next() (int, []Cell, *Fault, error) {
+	line, texts, fault, err := s.strings()
+	if err != nil || fault != nil {
+		return line, nil, fault, err
+	}
+	for i, t := range texts {
+		if s.ours {
+			t = bare(t)
+		}
+		s.cells[i] = Cell{Text: t}
+	}
+	return line, s.cells, nil, nil
+}
+
+func (s *csvRows) strings() (line int, cells []string, fault *Fault, err error) {
 	for {
 		row, lines, err := s.row()
 		if err != nil {
@@ -110,7 +151,7 @@ func (s *Rows) Next() (line int, cells []string, fault *Fault, err error) {
 		switch {
 		case row == nil:
 			code = RowTooLong
-		case !utf8.Valid(row):
+		case !utf8.Valid(row) || bytes.ContainsRune(row, utf8.RuneError):
 			code = model.CodeBadUTF8
 		default:
 			s.feed.row = row
@@ -130,7 +171,7 @@ func (s *Rows) Next() (line int, cells []string, fault *Fault, err error) {
 }
 
 // drain empties what a failed parse has left of the row in the CSV reader.
-func (s *Rows) drain() {
+func (s *csvRows) drain() {
 	for {
 		if _, err := s.csv.Read(); errors.Is(err, io.EOF) {
 			return
@@ -139,7 +180,7 @@ func (s *Rows) drain() {
 }
 
 // row takes the lines of one row: more than one while a quote is open. A nil row is too long.
-func (s *Rows) row() (row []byte, lines int, err error) {
+func (s *csvRows) row() (row []byte, n int, err error) {
 	l, err := s.take()
 	if err != nil {
 		return nil, 0, err
@@ -147,9 +188,9 @@ func (s *Rows) row() (row []byte, lines int, err error) {
 	if l.long {
 		return nil, 1, nil
 	}
-	row, lines = l.bytes, 1
+	row, n = l.bytes, 1
 	if !openQuote(row) {
-		return row, lines, nil
+		return row, n, nil
 	}
 	row = slices.Clone(row)
 	for openQuote(row) {
@@ -167,55 +208,9 @@ func (s *Rows) row() (row []byte, lines int, err error) {
 			break
 		}
 		row = append(row, next.bytes...)
-		lines++
+		n++
 	}
-	return row, lines, nil
+	return row, n, nil
 }
 
 func openQuote(row []byte) bool { return bytes.Count(row, []byte{'"'})%2 == 1 }
-
-// giveBack makes the lines of a bad row after its first be taken again.
-func (s *Rows) giveBack(row []byte, lines int) {
-	if lines < 2 {
-		return
-	}
-	again := make([]rawLine, 0, lines-1+len(s.ahead))
-	for i := 0; i < lines; i++ {
-		n := bytes.IndexByte(row, '\n') + 1
-		if n == 0 {
-			n = len(row)
-		}
-		if i > 0 {
-			again = append(again, rawLine{bytes: slices.Clone(row[:n])})
-		}
-		row = row[n:]
-	}
-	s.ahead = append(again, s.ahead...)
-	s.line -= lines - 1
-}
-
-// take is the next physical line; its bytes stay valid until the next call.
-func (s *Rows) take() (rawLine, error) {
-	if len(s.ahead) > 0 {
-		l := s.ahead[0]
-		s.ahead = s.ahead[1:]
-		s.line++
-		return l, nil
-	}
-	line, err := s.in.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		for errors.Is(err, bufio.ErrBufferFull) {
-			_, err = s.in.ReadSlice('\n')
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return rawLine{}, err
-		}
-		s.line++
-		return rawLine{long: true}, nil
-	}
-	if err != nil && (len(line) == 0 || !errors.Is(err, io.EOF)) {
-		return rawLine{}, err
-	}
-	s.line++
-	return rawLine{bytes: line}, nil
-}

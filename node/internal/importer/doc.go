@@ -1,4 +1,4 @@
-// Package importer issues licences from a CSV file: every row is checked first, then the good ones are
+// Package importer issues licences from a table, as CSV, JSON Lines or an .xlsx workbook: every row is checked first, then the good ones are
 // issued in batches, and an import that was cut off goes on where it stopped.
 //
 // A file is read twice. The first pass (Check) holds every row against the map, the types of package model
@@ -19,31 +19,13 @@
 //
 // # Names
 //
-// Values go to the ledger as the file has them, full-width brackets and inner spaces included. Only where
-// texts are matched (names of columns, provinces, districts, holders) are they folded: see Fold.
+// Values go to the ledger as the file has them, full-width brackets and inner spaces included; only space
+// around them and characters that nobody sees are left out (Clean). Where texts are matched (names of
+// columns, provinces, districts, holders) they are folded: see Fold.
+//
+// # Damage
+//
+// What a spreadsheet has damaged is never guessed. A value is put right only where something proves it: a
+// check digit, a length that the map states, the workbook's own calendar; that is noted. All else is a fault
+// that names the cell.
 package importer
-
-import (
-	"strings"
-	"unicode"
-
-	"golang.org/x/text/unicode/norm"
-)
-
-// Fold is the form in which texts are matched: NFKC, so that full-width and half-width brackets, letters
-// and digits are alike, lower case, and without any space. It is never stored.
-func Fold(s string) string {
-	plain := true
-	for i := 0; i < len(s) && plain; i++ {
-		plain = s[i] > ' ' && s[i] < 0x7f && (s[i] < 'A' || s[i] > 'Z')
-	}
-	if plain {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) || r == 0x200b || r == 0xfeff {
-			return -1
-		}
-		return unicode.ToLower(r)
-	}, norm.NFKC.String(s))
-}

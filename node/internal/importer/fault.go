@@ -10,30 +10,60 @@ import (
 // Codes of faults that only a file can have. All others are the model's.
 const (
 	BadQuotes       model.Code = "bad_quotes"
+	BadJSON         model.Code = "bad_json"
 	RowTooLong      model.Code = "row_too_long"
 	ColumnCount     model.Code = "column_count"
 	DuplicateRow    model.Code = "duplicate_row"
 	DuplicateNumber model.Code = "duplicate_number"
 	DuplicateHolder model.Code = "duplicate_holder"
 	AgencyUnmapped  model.Code = "agency_unmapped"
+	DamagedNumber   model.Code = "damaged_number"
+	DamagedDate     model.Code = "damaged_date"
+	FormulaCell     model.Code = "formula_cell"
+	BrokenCell      model.Code = "broken_cell"
+	MergedCell      model.Code = "merged_cell"
+	NestedValue     model.Code = "nested_value"
+)
+
+// Codes of notes: the row goes in, and whoever answers for it may want to look.
+const (
+	NoteLeadingZeros model.Code = "leading_zeros"
+	NoteSerialDay    model.Code = "serial_day"
+	NoteInvisible    model.Code = "invisible_characters"
+	NotePrivateUse   model.Code = "private_use"
 )
 
 var ownTexts = map[model.Code][2]string{
 	BadQuotes:       {"引号不配对", "quotes that do not match"},
+	BadJSON:         {"不是一个 JSON 对象，或成员重复", "the line is no JSON object, or names a member twice"},
 	RowTooLong:      {"该行超过 64 KiB", "the row is longer than 64 KiB"},
 	ColumnCount:     {"列数与表头不符", "the number of columns differs from the header's"},
 	DuplicateRow:    {"与前面的行重复", "the same licence stands in an earlier row"},
 	DuplicateNumber: {"证照编号与前面的行相同，持证主体不同", "an earlier row gives this number to another holder"},
 	DuplicateHolder: {"持证主体在前面的行已出现，而此类证照每主体只有一份", "an earlier row has this holder, who can have only one such licence"},
 	AgencyUnmapped:  {"映射表中没有对应的发证机关", "the map's agency table has no entry for these values"},
+	DamagedNumber:   {"长号码已被表格软件当作数值截断（如 9.11E+17），末尾数字已丢失，请按原件重新填写并将该列设为文本", "a long number that a spreadsheet has cut (as 9.11E+17): its last digits are lost; write it anew from the original, in a column of text"},
+	DamagedDate:     {"文本已被表格软件改成日期，请按原件重新填写并将该列设为文本", "a text that a spreadsheet has turned into a date: write it anew from the original, in a column of text"},
+	FormulaCell:     {"单元格是公式，不予计算；可另存为值，或加 --cached-values 采用上次保存的结果", "the cell is a formula and is never computed: save it as a value, or take the stored result with --cached-values"},
+	BrokenCell:      {"单元格是错误值", "the cell holds a spreadsheet's error"},
+	MergedCell:      {"单元格属于合并单元格，无法确定其值是否适用于本行，请取消合并后逐行填写", "the cell is part of a merged one, and whether its value is this row's nobody can say: unmerge it and fill in every row"},
+	NestedValue:     {"值是对象或数组", "the value is an object or a list"},
+
+	NoteLeadingZeros: {"补回了丢失的前导零", "lost leading zeros were put back"},
+	NoteSerialDay:    {"数值按表格的日期序号读作日期", "a number was read as a day of the spreadsheet's calendar"},
+	NoteInvisible:    {"去掉了不可见字符", "characters that nobody sees were left out"},
+	NotePrivateUse:   {"含自造字（私用区字符），其他系统可能无法显示", "holds characters of private use, which other systems may not show"},
 }
 
-// Fault is one thing that is wrong with one row. It holds no value of the row, which may be personal.
+// Fault is one thing that is wrong with one row, or (Note) worth a look. It holds no value of the row, which
+// may be personal.
 type Fault struct {
-	Line   int        `json:"line"`   // in the file, counting from 1; the header is line 1
-	Column string     `json:"column"` // as the header names it, "" for the whole row
+	Line   int        `json:"line"`           // in the file or sheet, counting from 1
+	Column string     `json:"column"`         // as the header names it, "" for the whole row
+	Cell   string     `json:"cell,omitempty"` // of a workbook: "C5"
 	Code   model.Code `json:"code"`
 	Detail string     `json:"detail,omitempty"`
+	Note   bool       `json:"note,omitempty"` // the row is good all the same
 }
 
 // Zh is the Chinese sentence.
@@ -58,20 +88,41 @@ func (f Fault) text(lang int, known string) string {
 	return known + " (" + f.Detail + ")"
 }
 
+// Where names the row, or the cell where it has a name.
+func (f Fault) Where() string {
+	if f.Cell != "" {
+		return f.Cell
+	}
+	return fmt.Sprint(f.Line)
+}
+
 func (f Fault) String() string {
-	return fmt.Sprintf("line %d, column %q: %s: %s", f.Line, f.Column, f.Code, f.En())
+	return fmt.Sprintf("%s, column %q: %s: %s", f.Where(), f.Column, f.Code, f.En())
+}
+
+// fieldOf is the field of a draft that an error is about.
+func fieldOf(e *model.Error) string {
+	return strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(e.Field, "body."), "value."), "confidential.")
+}
+
+// columnsOf are the columns that a field comes from.
+func (m *Map) columnsOf(field string) []string {
+	if _, ok := m.Fields[field]; ok {
+		if c := m.origin(field); c != "" {
+			return []string{c}
+		}
+		return nil
+	}
+	if field == "agency" || field == "under" || field == "region" {
+		return m.Agency.columns()
+	}
+	return nil
 }
 
 // faultOf makes a fault of an error about a field of a draft, naming the column that the field came from.
 func (m *Map) faultOf(line int, e *model.Error) Fault {
-	field := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(e.Field, "body."), "value."), "confidential.")
-	f := Fault{Line: line, Code: e.Code, Detail: e.Detail}
-	if _, ok := m.Fields[field]; ok {
-		f.Column = m.origin(field)
-	} else if field == "agency" || field == "under" || field == "region" {
-		f.Column = strings.Join(m.Agency.columns(), ", ")
-	}
-	if !f.Code.Known() && f.Detail == "" {
+	f := Fault{Line: line, Code: e.Code, Detail: e.Detail, Column: strings.Join(m.columnsOf(fieldOf(e)), ", ")}
+	if _, own := ownTexts[f.Code]; !own && !f.Code.Known() && f.Detail == "" {
 		f.Detail = e.En()
 	}
 	return f

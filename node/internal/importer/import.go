@@ -4,8 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"hash"
+	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -14,15 +15,16 @@ import (
 // Import is one file to be issued under one map. Used by one goroutine.
 type Import struct {
 	Map     *Map
-	Open    func() (io.ReadCloser, error) // the file from its beginning; called once a pass
-	Targets []Target                      // each with a name, or one without
+	Open    func() (File, error) // called once a pass
+	Reading Reading              // what the file and the map leave open
+	Targets []Target             // each with a name, or one without
 	Clock   func() time.Time
 
 	BatchRows int           // drafts of a request; 500 by default
 	InFlight  int           // requests under way at once; 4 by default
 	Patience  time.Duration // how long a request is repeated while its node is unavailable; 2 minutes by default
 
-	// Fault hears of every fault that the first pass finds, in the order of lines. May be nil.
+	// Fault hears of every fault and note that the first pass finds, in the order of lines. May be nil.
 	Fault func(Fault)
 	// Progress hears how far a pass has come, some times a second. May be nil.
 	Progress func(Progress)
@@ -65,6 +67,9 @@ type Checked struct {
 	Rows int          `json:"rows"`
 	Good int          `json:"good"`
 	Bad  int          `json:"bad"`
+	// Notes counts what was put right or is worth a look in rows, good and bad.
+	Notes int   `json:"notes"`
+	About About `json:"about"`
 }
 
 // Check reads the whole file, calls Fault for everything that is wrong with a row, and writes nothing.
@@ -73,9 +78,15 @@ func (im *Import) Check(ctx context.Context) (Checked, error) {
 	if im.dir == nil {
 		im.dir = NewDirectory(im.Targets[0].Node)
 	}
-	file, err := im.rows(ctx, func(_ Row, faults []Fault, _ []string) error {
+	file, about, err := im.rows(ctx, func(_ Row, faults []Fault, _ []Cell) error {
 		c.Rows++
-		if len(faults) == 0 {
+		notes := 0
+		for i := range faults {
+			if faults[i].Note {
+				notes++
+			}
+		}
+		if c.Notes += notes; notes == len(faults) {
 			c.Good++
 		} else {
 			c.Bad++
@@ -90,8 +101,20 @@ func (im *Import) Check(ctx context.Context) (Checked, error) {
 		}
 		return nil
 	})
-	c.File = file
+	c.File, c.About = file, about
 	return c, err
+}
+
+// Digest is of the map and of what was said beside it of how the file is to be read.
+func (im *Import) Digest() model.Digest {
+	if im.Reading == (Reading{}) {
+		return im.Map.Digest()
+	}
+	d := im.Map.Digest()
+	h := sha256.New()
+	h.Write(d[:])
+	fmt.Fprintf(h, "\n%q %q %v", im.Reading.Encoding, im.Reading.Sheet, im.Reading.Cached)
+	return model.Digest(h.Sum(nil))
 }
 
 func (im *Import) progress(p Progress) {
@@ -100,52 +123,36 @@ func (im *Import) progress(p Progress) {
 	}
 }
 
-// digester computes the digest of what passes through.
-type digester struct {
-	r io.Reader
-	h hash.Hash
-}
-
-func (d digester) Read(p []byte) (int, error) {
-	n, err := d.r.Read(p)
-	d.h.Write(p[:n])
-	return n, err
-}
-
 // rows reads the file and calls f for every data row, good or bad, in order. cells are the row's, nil where
-// they could not be read. It returns the file's digest.
-func (im *Import) rows(ctx context.Context, f func(row Row, faults []Fault, cells []string) error) (model.Digest, error) {
+// they could not be read. It returns the digest of the file as it is afterwards.
+func (im *Import) rows(ctx context.Context, f func(row Row, faults []Fault, cells []Cell) error) (digest model.Digest, about About, err error) {
 	in, err := im.Open()
 	if err != nil {
-		return model.Digest{}, err
+		return digest, about, err
 	}
 	defer in.Close()
-	comma, err := im.Map.comma()
+	table, err := OpenTable(in, im.Map, im.Reading)
 	if err != nil {
-		return model.Digest{}, err
+		return digest, about, err
 	}
-	d := digester{in, sha256.New()}
-	rows, err := NewRows(d, comma)
+	defer table.Close()
+	c, err := newChecker(ctx, im.Map, table, im.dir, model.DateOf(im.Clock()), im.names())
 	if err != nil {
-		return model.Digest{}, err
-	}
-	c, err := newChecker(ctx, im.Map, rows.Header(), im.dir, model.DateOf(im.Clock()), im.names())
-	if err != nil {
-		return model.Digest{}, err
+		return digest, about, err
 	}
 	for n := 0; ; n++ {
 		if err := ctx.Err(); err != nil {
-			return model.Digest{}, err
+			return digest, about, err
 		}
-		line, cells, fault, err := rows.Next()
+		line, cells, fault, err := table.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return model.Digest{}, err
+			return digest, about, err
 		}
 		if n == MaxRows {
-			return model.Digest{}, badFile("文件超过 200 万行，请拆分", "the file has more than 2,000,000 rows: split it")
+			return digest, about, badFile("文件超过 200 万行，请拆分", "the file has more than 2,000,000 rows: split it")
 		}
 		var row Row
 		var faults []Fault
@@ -153,14 +160,23 @@ func (im *Import) rows(ctx context.Context, f func(row Row, faults []Fault, cell
 			c.row++
 			faults = []Fault{*fault}
 		} else if row, faults, err = c.check(ctx, line, cells); err != nil {
-			return model.Digest{}, err
+			return digest, about, err
 		}
 		row.Line = line
 		if err := f(row, faults, cells); err != nil {
-			return model.Digest{}, err
+			return digest, about, err
 		}
 	}
-	return model.Digest(d.h.Sum(nil)), nil
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(in, 0, in.Size())); err != nil {
+		return digest, about, err
+	}
+	return model.Digest(h.Sum(nil)), table.About(), nil
+}
+
+// good reports whether a row goes in: nothing but notes was said of it.
+func good(faults []Fault) bool {
+	return !slices.ContainsFunc(faults, func(f Fault) bool { return !f.Note })
 }
 
 // names is the set of nodes that rows can be sent to, nil where the one target takes all.

@@ -29,9 +29,15 @@ func mustMap(t testing.TB, name string) *Map {
 func newImport(m *Map, file []byte, targets []Target) *Import {
 	return &Import{
 		Map: m, Targets: targets, Clock: func() time.Time { return today }, Patience: 5 * time.Second, pause: time.Millisecond,
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(file)), nil },
+		Open: func() (File, error) { return inMemory(file), nil },
 	}
 }
+
+// memory is a file in memory.
+type memory struct{ *bytes.Reader }
+
+func inMemory(b []byte) File { return memory{bytes.NewReader(b)} }
+func (memory) Close() error  { return nil }
 
 // all checks and issues with a state file.
 func all(t testing.TB, im *Import, state string) (Result, error) {

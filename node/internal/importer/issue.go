@@ -76,8 +76,8 @@ func (r *run) feed(c Checked) error {
 	}
 	open := map[model.NodeID]*batch{}
 	var order []model.NodeID
-	file, err := r.im.rows(r.ctx, func(row Row, faults []Fault, _ []string) error {
-		if len(faults) > 0 || r.j.Done(row.Line) {
+	file, _, err := r.im.rows(r.ctx, func(row Row, faults []Fault, _ []Cell) error {
+		if !good(faults) || r.j.Done(row.Line) {
 			return nil
 		}
 		t, ok := targets[row.Node]

@@ -225,6 +225,9 @@ func (j *Journal) Counts() Counts {
 
 // rejected is the code under which a node rejected a row, "" for none.
 func (j *Journal) rejected(line int) model.Code {
+	if j == nil {
+		return ""
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.bad[line]

@@ -21,7 +21,17 @@ import (
 type Map struct {
 	Name string         `yaml:"name"`
 	Type model.TypeCode `yaml:"type"`
-	// Delimiter between columns: comma by default, ";" or "tab".
+	// Sheet of a workbook, by name or number; the first one shown by default.
+	Sheet string `yaml:"sheet"`
+	// HeaderRow is the line on which the header begins (of a workbook: the first with anything in it by
+	// default; of CSV: 1), HeaderRows of how many lines it is: 1 by default. Names of several lines are
+	// joined with "/".
+	HeaderRow  int `yaml:"header_row"`
+	HeaderRows int `yaml:"header_rows"`
+	// SerialDates is the calendar of plain numbers in columns of dates, as Excel counts days: "1900" or
+	// "1904". Without it a workbook has its own, and a text file has none.
+	SerialDates string `yaml:"serial_dates"`
+	// Delimiter between columns: "," ";" or "tab"; by default what the header has most of.
 	Delimiter string `yaml:"delimiter"`
 	// Dates are the writings of dates that are accepted, "YYYY-MM-DD" by default.
 	Dates []string `yaml:"dates"`
@@ -36,6 +46,7 @@ type Map struct {
 
 	digest model.Digest
 	layout []dateLayout
+	noEnd  map[string]bool // folded
 }
 
 // Source is where a field's value comes from: exactly one of the three.
@@ -44,6 +55,9 @@ type Source struct {
 	Const    string `yaml:"const"`
 	Template string `yaml:"template"` // text with {uscc}, {org}, {region}, {row} and {column:NAME}
 	Required bool   `yaml:"required"` // an empty value is a fault, also where the field may be empty
+	// Length is how many characters every value has. Digits that are fewer have lost zeros at their head,
+	// which are put back.
+	Length int `yaml:"length"`
 
 	parts []templatePart
 }
@@ -140,7 +154,17 @@ func (m *Map) check() error {
 		m.layout = append(m.layout, l)
 	}
 	if m.NoEnd == nil {
-		m.NoEnd = []string{"长期", "永久", "无固定期限"}
+		m.NoEnd = []string{"长期", "永久", "无固定期限", "长期有效", "永久有效", "9999-12-31", "9999/12/31", "99991231"}
+	}
+	m.noEnd = map[string]bool{}
+	for _, s := range m.NoEnd {
+		m.noEnd[Fold(s)] = true
+	}
+	if m.HeaderRow < 0 || m.HeaderRow > 100 || m.HeaderRows < 0 || m.HeaderRows > 10 {
+		return badMap("header_row is 1 to 100, header_rows 1 to 10")
+	}
+	if m.SerialDates != "" && m.SerialDates != "1900" && m.SerialDates != "1904" {
+		return badMap("serial_dates is 1900 or 1904")
 	}
 	for f, must := range plainFields {
 		if _, ok := m.Fields[f]; must && !ok {
@@ -159,6 +183,9 @@ func (m *Map) check() error {
 		}
 		if ways != 1 {
 			return badMap("fields.%s needs exactly one of column, const and template", f)
+		}
+		if s.Length < 0 || s.Length > 64 || s.Length > 0 && s.Column == "" {
+			return badMap("fields.%s.length is 1 to 64, of a column", f)
 		}
 		if s.Template != "" {
 			if f == "holder_code" {

@@ -167,7 +167,7 @@ agency:
 		im.dir = NewDirectory(im.Targets[0].Node)
 		var got Row
 		var faults []string
-		if _, err := im.rows(context.Background(), func(r Row, fs []Fault, _ []string) error {
+		if _, _, err := im.rows(context.Background(), func(r Row, fs []Fault, _ []Cell) error {
 			got = r
 			for _, f := range fs {
 				faults = append(faults, f.Column+" "+string(f.Code))
