@@ -29,17 +29,24 @@ func openKeys(dir string) (*auth.Directory, error) {
 }
 
 func keysIssueCommand() *cobra.Command {
-	var dir, agency, name string
+	var dir, user, agency, name string
 	var roles []string
 	var days int
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "issue", Short: "make a key and print it, once", Args: cobra.NoArgs,
+		Long: "issue makes an API key: of a user (--user), whose agency and roles it then has at every moment, or of a system\n" +
+			"that stands alone (--agency and --role).",
 		RunE: func(c *cobra.Command, _ []string) error {
-			g := auth.Grant{Name: name}
-			var err error
-			if g.Agency, err = model.ParseAgencyID(agency); err != nil {
-				return fmt.Errorf("%w: --agency: %w", errUse, err)
+			g := auth.Grant{Name: name, User: user}
+			if (user == "") == (agency == "" && len(roles) == 0) {
+				return useError("give either --user, or --agency and --role")
+			}
+			if user == "" {
+				var err error
+				if g.Agency, err = model.ParseAgencyID(agency); err != nil {
+					return fmt.Errorf("%w: --agency: %w", errUse, err)
+				}
 			}
 			for _, r := range roles {
 				g.Roles = append(g.Roles, auth.Role(r))
@@ -65,12 +72,13 @@ func keysIssueCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&dir, "dir", "", "the node's folder")
+	f.StringVar(&user, "user", "", "the user whose key it is")
 	f.StringVar(&agency, "agency", "", "the agency that the key acts for, with the tree below it")
 	f.StringSliceVar(&roles, "role", nil, "role; repeat for several")
 	f.StringVar(&name, "name", "", "what the key is for")
 	f.IntVar(&days, "days", 365, "how long it lasts")
 	f.BoolVar(&asJSON, "json", false, "print for programs")
-	for _, n := range []string{"dir", "agency", "role", "name"} {
+	for _, n := range []string{"dir", "name"} {
 		_ = c.MarkFlagRequired(n)
 	}
 	return c
@@ -89,21 +97,22 @@ func keysListCommand() *cobra.Command {
 			type row struct {
 				ID      string         `json:"id"`
 				Name    string         `json:"name"`
-				Agency  model.AgencyID `json:"agency"`
-				Roles   []auth.Role    `json:"roles"`
+				User    string         `json:"user,omitempty"`
+				Agency  model.AgencyID `json:"agency,omitempty"`
+				Roles   []auth.Role    `json:"roles,omitempty"`
 				Expires model.Time     `json:"expires"`
 				Revoked model.Time     `json:"revoked"`
 			}
 			rows := []row{}
 			t := table.NewWriter()
-			t.AppendHeader(table.Row{"id", "name", "agency", "roles", "expires", "revoked"})
+			t.AppendHeader(table.Row{"id", "name", "user", "agency", "roles", "expires", "revoked"})
 			for _, e := range k.Keys() {
-				rows = append(rows, row{e.ID, e.Name, e.Agency, e.Roles, e.Expires, e.Revoked})
+				rows = append(rows, row{e.ID, e.Name, e.User, e.Agency, e.Roles, e.Expires, e.Revoked})
 				revoked := ""
 				if !e.Revoked.IsZero() {
 					revoked = string(e.Revoked.Date())
 				}
-				t.AppendRow(table.Row{e.ID, e.Name, e.Agency, e.Roles, e.Expires.Date(), revoked})
+				t.AppendRow(table.Row{e.ID, e.Name, e.User, e.Agency, joined(e.Roles), e.Expires.Date(), revoked})
 			}
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(rows)

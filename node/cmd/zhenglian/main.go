@@ -4,7 +4,8 @@
 //	zhenglian init, serve          a node of one's own
 //	zhenglian consortium           a node of a consortium on Fabric: prepare, genesis, join
 //	zhenglian found                the nodes of a network on this machine, with sample agencies
-//	zhenglian keys                 a node's API keys
+//	zhenglian people, keys         who may sign in at a node, and API keys
+//	zhenglian whoami               who a key's owner is, and what he may do
 //	zhenglian import, licence, verify, history
 //	                               client commands over the node's API
 //	zhenglian reindex              rebuild a stopped node's stores from its archive

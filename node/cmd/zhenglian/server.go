@@ -29,7 +29,7 @@ import (
 func serverCommands() []*cobra.Command {
 	ledger := &cobra.Command{Use: "ledger", Short: "the embedded ledger: its own process, and its full check"}
 	ledger.AddCommand(ledgerServeCommand(), ledgerFsckCommand())
-	return []*cobra.Command{initCommand(), serveCommand(), demoCommand(), keysCommand(), reindexCommand(), findingCommand(), consortiumCommand(), foundCommand(), migrateCommand(), versionCommand(), ledger}
+	return []*cobra.Command{initCommand(), serveCommand(), demoCommand(), keysCommand(), peopleCommand(), reindexCommand(), findingCommand(), consortiumCommand(), foundCommand(), migrateCommand(), versionCommand(), ledger}
 }
 
 func logger(w io.Writer, level slog.Level) *slog.Logger {

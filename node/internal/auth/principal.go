@@ -18,6 +18,7 @@ import (
 	"slices"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // Registry is what this node knows of the ledger's registry. Safe for concurrent use; it stays in memory.
@@ -66,6 +67,20 @@ func (p *Principal) May(action string) bool { return p.rights.decide(action, Own
 // particular, and which policy says so.
 func (p *Principal) Decide(action string, owner model.AgencyID) Decision {
 	return p.rights.decide(action, p.relation(owner))
+}
+
+// Whoami is the principal as it is told about itself.
+func (p *Principal) Whoami() sdk.Whoami {
+	w := sdk.Whoami{ID: p.id, Name: p.name, Agency: p.agency, Party: p.party, Person: p.person, Roles: []string{}, May: []string{}}
+	for _, r := range p.roles {
+		w.Roles = append(w.Roles, string(r))
+	}
+	for _, a := range Actions {
+		if p.May(a.Name) {
+			w.May = append(w.May, a.Name)
+		}
+	}
+	return w
 }
 
 func (p *Principal) relation(owner model.AgencyID) Relation {

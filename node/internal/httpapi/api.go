@@ -138,6 +138,7 @@ func (a *API) register(version string) error {
 		routeHostParty:     a.postParty,
 		routeReleaseParty:  a.postRecordAct(model.ReleaseParty, model.KindParty),
 		routeRotateKey:     a.postKey, routeEndpoint: a.putEndpoint,
+		routeWhoami:    a.getWhoami,
 		routeElsewhere: func(*exchange) error { return model.E(model.CodeNotFound) },
 	} {
 		a.mux.Handle(rt.pattern(), a.wrap(rt, handle))

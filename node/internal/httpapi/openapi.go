@@ -48,6 +48,7 @@ func newDocument(version string) *document {
 				{Name: "verify", Description: "Verdicts 核验"},
 				{Name: "records", Description: "What the ledger holds, and its history 记录"},
 				{Name: "registry", Description: "Organisations, agencies, types, proposals 登记簿"},
+				{Name: "people", Description: "Who is signed in 人员"},
 				{Name: "open", Description: "Without sign-in 公开"},
 			},
 		},
@@ -139,6 +140,9 @@ func (d *document) writeRoutes() {
 		}
 		d.config.AddOperation(&op)
 	}
+	whoami := d.operation(routeWhoami)
+	whoami.Responses["200"] = &huma.Response{Description: "OK", Content: content("application/json", d.schema(sdk.Whoami{}))}
+	d.config.AddOperation(&whoami)
 	events := d.operation(routeEvents)
 	events.Description += " Each event's data is an Event and its id the position; a client that comes back with Last-Event-ID misses nothing."
 	events.Responses["200"] = &huma.Response{Description: "The stream", Content: content("text/event-stream", d.schema(sdk.Event{}))}

@@ -36,6 +36,7 @@ var routes = []*route{
 	routeIssue, routeLicence, routeLicenceAct,
 	routeRegistryList, routeRegistryEntry, routePropose, routeApprove, routeEnact, routeClose,
 	routeDelegate, routeEndDelegation, routeHostParty, routeReleaseParty, routeRotateKey, routeEndpoint,
+	routeWhoami,
 	routeElsewhere,
 }
 
@@ -70,6 +71,8 @@ var (
 	routeReleaseParty  = &route{method: "POST", path: "/v1/registry/parties/{id}/release", id: "release-party", tag: "registry", action: "registry.release-party", limit: limitSmall, summary: "Release a hosted party", zh: "解除托管"}
 	routeRotateKey     = &route{method: "POST", path: "/v1/registry/agencies/{id}/keys", id: "rotate-key", tag: "registry", action: "registry.rotate-key", limit: limitSmall, summary: "Change an agency's signing key", zh: "更换签章密钥"}
 	routeEndpoint      = &route{method: "PUT", path: "/v1/registry/agencies/{id}/endpoint", id: "set-endpoint", tag: "registry", action: "registry.set-endpoint", limit: limitSmall, summary: "Change an agency's endpoint", zh: "变更接入地址"}
+
+	routeWhoami = &route{method: "GET", path: "/v1/whoami", id: "whoami", tag: "people", action: ActionReadSelf, summary: "Who is signed in, and what he may do", zh: "查看本人信息"}
 
 	// Whatever else is asked for: who is not signed in does not even hear that there is nothing.
 	routeElsewhere = &route{path: "/", id: "elsewhere", tag: "open", hidden: true}

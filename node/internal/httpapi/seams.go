@@ -40,6 +40,7 @@ const (
 	ActionReadOperation = "operation.read"
 	ActionReadEvents    = "event.read"
 	ActionVerify        = "verify"
+	ActionReadSelf      = "self.read"
 
 	ActionReadDraft       = "draft.read"             // the inbox: what one wrote oneself, may decide, or may read the records of
 	ActionApproveLicence  = "draft.approve-licence"  // to be the second person for endings and batches of licences,
