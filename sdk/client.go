@@ -84,6 +84,7 @@ type call struct {
 	method, path string
 	body         []byte
 	key          string // Idempotency-Key of a write, "" for a read
+	batch        string // Zhenglian-Batch, "" for none
 }
 
 // answer is a complete response.
@@ -199,6 +200,9 @@ func (c *Client) request(ctx context.Context, r call) (*http.Request, error) {
 	}
 	if r.key != "" {
 		req.Header.Set("Idempotency-Key", r.key)
+	}
+	if r.batch != "" {
+		req.Header.Set("Zhenglian-Batch", r.batch)
 	}
 	return req, nil
 }

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -21,12 +22,17 @@ type Write struct {
 	// Accepted, where given, is told the outcomes, some of which are pending, when the node first says that all are
 	// durably accepted and the call begins to wait for the ledger. Not called with NoWait.
 	Accepted func([]model.Outcome)
+	// Batch is the id of an open batch that the request belongs to; see RegisterBatch. Such a request has an
+	// IdempotencyKey.
+	Batch string
 }
 
 // Submit sends operations, at most model.MaxOperations, and returns their outcomes in order.
 //
 // The node accepts all of them or none: an error about one is an *ElementError and nothing was written.
 // Accepted operations are committed or refused one by one: look at each outcome's Status and Problem.
+//
+// What needs another person's approval is a *HeldError: it is stored, and on no ledger yet.
 //
 // Unless NoWait, Submit returns when none is pending. If ctx ends before, or the node is lost, it returns the
 // outcomes as last known with outcome_unknown: the operations are not lost, and the same IdempotencyKey tells later
@@ -51,7 +57,7 @@ func (c *Client) Submit(ctx context.Context, drafts []model.Draft, w Write) ([]m
 //
 // What the node has once accepted stays accepted, whatever becomes of the waiting.
 func (c *Client) write(ctx context.Context, method, path string, body []byte, w Write, decode func([]byte) ([]model.Outcome, error)) ([]model.Outcome, error) {
-	r := call{method: method, path: path, body: body, key: w.IdempotencyKey}
+	r := call{method: method, path: path, body: body, key: w.IdempotencyKey, batch: w.Batch}
 	if r.key == "" {
 		r.key = newKey()
 	}
@@ -66,6 +72,13 @@ func (c *Client) write(ctx context.Context, method, path string, body []byte, w 
 				return nil, err
 			}
 			return accepted, waitedFor(r.key, err)
+		}
+		if a.status == http.StatusAccepted && bytes.HasPrefix(a.body, []byte(`{"draft":`)) {
+			var held DecidedDraft
+			if err := decodeAnswer(a.body, &held); err != nil {
+				return nil, err
+			}
+			return nil, &HeldError{held.Draft}
 		}
 		out, err := decode(a.body)
 		if err != nil {

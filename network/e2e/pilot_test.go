@@ -113,7 +113,7 @@ func (m *move) fill() {
 			stop()
 		}
 	})
-	const group = 250
+	const group = 200 // as many as one person may send at once
 	for i := range (m.size() + group - 1) / group {
 		if i == 12 {
 			stop()

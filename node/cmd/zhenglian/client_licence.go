@@ -375,7 +375,7 @@ func (o *actFlags) run(c *cobra.Command, act model.Type, record string) error {
 	if in.Effective == "" {
 		in.Effective = in.Decision.Date
 	}
-	node, err := o.open("approver")
+	node, err := o.open("drafter")
 	if err != nil {
 		return err
 	}

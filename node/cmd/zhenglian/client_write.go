@@ -39,6 +39,9 @@ func known(out model.Outcome) bool {
 
 // settled prints what is known of an operation. Where the waiting ended early it is accepted all the same.
 func (o *writing) settled(w io.Writer, out model.Outcome, err error) error {
+	if told, err := o.held(w, err); told {
+		return err
+	}
 	if !known(out) {
 		if err == nil && out.Problem != nil {
 			return out.Problem.Error()

@@ -8,6 +8,7 @@
 //	zhenglian whoami               who a key's owner is, and what he may do
 //	zhenglian import, licence, verify, history
 //	                               client commands over the node's API
+//	zhenglian drafts               what waits for another person's approval
 //	zhenglian reindex              rebuild a stopped node's stores from its archive
 //	zhenglian migrate              move a pilot from the embedded ledger to Fabric
 //	zhenglian finding              why a node's follower has stopped

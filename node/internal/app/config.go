@@ -10,10 +10,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/inbox"
 	"github.com/zhenglian/zhenglian/node/internal/migrate"
 )
 
@@ -39,8 +41,21 @@ type Config struct {
 	Ledger        LedgerConfig `yaml:"ledger"`
 	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one key; 0: 20,000
 	OutboxLimit   int          `yaml:"outbox_limit"`    // accepted operations that may wait; 0: 200,000
+	Approval      Approval     `yaml:"approval,omitempty"`
 
 	dir string // folder of the file
+}
+
+// Approval says what needs a second person at this node. Left out, every rule is in force.
+type Approval struct {
+	BatchOver int           `yaml:"batch_over,omitempty"` // operations of one array, rows of one batch, above which it does; 0: 200
+	Expires   time.Duration `yaml:"expires,omitempty"`    // what waits, and a batch once approved, lives so long ("168h"); 0: 7 days
+	Off       []inbox.Rule  `yaml:"off,omitempty"`        // rules not in force: endings, registry, keys, batches; shown as degraded
+	Reason    string        `yaml:"reason,omitempty"`     // why; required with Off
+}
+
+func (a Approval) policy() inbox.Policy {
+	return inbox.Policy{BatchOver: a.BatchOver, Expires: a.Expires, Off: a.Off, Reason: a.Reason}
 }
 
 // LedgerConfig says where the ledger is: gateways to dial, or a folder that this process serves itself.
@@ -124,6 +139,9 @@ func (c *Config) check() error {
 	}
 	if !loopback(c.Admin) {
 		return fmt.Errorf("%s: admin: %s must be a loopback address", ConfigFile, c.Admin)
+	}
+	if p := c.Approval.policy(); p.Check() != nil {
+		return fmt.Errorf("%s: approval: %w", ConfigFile, p.Check())
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 
 // irreplaceable is what a node's folder must have and what cannot be made anew.
 func irreplaceable() []string {
-	return []string{"vault", "keys", auth.KeyFile, auth.PeopleFile, "outbox"}
+	return []string{"vault", "keys", auth.KeyFile, auth.PeopleFile, "outbox", inboxDir}
 }
 
 // Examine looks at a node, running or not, and says what is wrong with it.

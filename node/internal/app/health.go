@@ -37,7 +37,7 @@ func (h health) gateways() sdk.Component {
 }
 
 // Components lists follower, writing, the gateways, where it runs here the embedded ledger, and the outbox
-// where it set operations aside, and an import that is open.
+// where it set operations aside, what is odd about approvals, and an import that is open.
 func (h health) Components() []sdk.Component {
 	n := h.n
 	follower := sdk.Component{Name: "follower", Status: sdk.OK}
@@ -80,6 +80,9 @@ func (h health) Components() []sdk.Component {
 			Name: "import", Status: sdk.Degraded, Code: model.CodeImportOpen,
 			Detail: fmt.Sprintf("%d operations of the old ledger are here; until k organisations have closed the import nothing is accepted and nothing is said to be valid", n.records.Position()),
 		})
+	}
+	if c := n.approval(); c != nil {
+		out = append(out, *c)
 	}
 	if n := n.outbox.Quarantined(); n > 0 {
 		out = append(out, sdk.Component{

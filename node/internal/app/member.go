@@ -16,6 +16,7 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/contract"
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/node/internal/inbox"
 	"github.com/zhenglian/zhenglian/node/internal/keystore"
 	"github.com/zhenglian/zhenglian/node/internal/ledger/msp"
 	"github.com/zhenglian/zhenglian/node/internal/outbox"
@@ -96,6 +97,9 @@ func Prepare(dir string, p NodePlan, identity *msp.Identity) (*Member, map[strin
 		return nil, nil, err
 	}
 	if err := queue.Close(); err != nil {
+		return nil, nil, err
+	}
+	if err := inbox.Create(filepath.Join(dir, inboxDir)); err != nil {
 		return nil, nil, err
 	}
 	keys, err := firstKeys(dir, p.Home)

@@ -24,6 +24,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/follow"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
+	"github.com/zhenglian/zhenglian/node/internal/inbox"
 	"github.com/zhenglian/zhenglian/node/internal/intake"
 	"github.com/zhenglian/zhenglian/node/internal/keystore"
 	"github.com/zhenglian/zhenglian/node/internal/ledger"
@@ -49,6 +50,7 @@ type Node struct {
 	follower *follow.Follower
 	submit   *submit.Submitter
 	intake   *intake.Intake
+	inbox    *inbox.Inbox
 	verifier *verifier
 	people   *auth.Directory
 	api      *httpapi.API
@@ -250,7 +252,10 @@ func (n *Node) openWrite() error {
 		return err
 	}
 	n.intake = &intake.Intake{Node: n.cfg.Node, Ledger: n.records, Keys: keys, Vault: n.vault, Clock: time.Now, Signed: n.verifier.vouch}
-	return n.openSubmit()
+	if err := n.openSubmit(); err != nil {
+		return err
+	}
+	return n.openInbox()
 }
 
 func (n *Node) openAPI() error {
@@ -263,7 +268,7 @@ func (n *Node) openAPI() error {
 	var err error
 	n.api, err = httpapi.New(httpapi.Config{
 		Gate: newGate(n.people, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
-		Verifier: n.verifier, Health: health{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
+		Verifier: n.verifier, Health: health{n}, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 	})
 	return err
 }
@@ -332,6 +337,7 @@ func (n *Node) serve(ctx context.Context) error {
 	go n.found(loops)
 	go n.renew(loops)
 	go n.supervised(loops)
+	go n.sendApproved(loops)
 	if n.cert != nil {
 		go n.cert.keep(loops)
 	}

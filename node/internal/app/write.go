@@ -7,7 +7,6 @@ import (
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
-	"github.com/zhenglian/zhenglian/node/internal/intake"
 	"github.com/zhenglian/zhenglian/node/internal/ledger"
 )
 
@@ -18,7 +17,7 @@ func (w writing) Accept(ctx context.Context, s httpapi.Submission) ([]model.OpID
 	if w.n.importing() {
 		return nil, -1, model.E(model.CodeImportOpen)
 	}
-	return w.n.intake.Accept(ctx, intake.Caller{Principal: s.Principal, Agency: s.Agency, Person: s.Person}, s.Key, s.Digest, s.Drafts)
+	return desk{w.n}.accept(ctx, s)
 }
 
 // Wait returns outcomes once none is pending or ctx is done, to who sent the operations.

@@ -59,6 +59,7 @@ type table struct {
 	byPrefix  map[uint64][]signed
 	bySubject map[Subject]*Principal
 	byPin     map[model.Digest]*Principal
+	byID      map[string]signed // of users, and of keys that belong to none
 }
 
 type signed struct {
@@ -280,7 +281,7 @@ func (d *Directory) compile(c contents) (*table, error) {
 	if err := checkPeople(c.users); err != nil {
 		return nil, err
 	}
-	t := &table{byPrefix: make(map[uint64][]signed, len(c.keys)), bySubject: map[Subject]*Principal{}, byPin: map[model.Digest]*Principal{}}
+	t := &table{byPrefix: make(map[uint64][]signed, len(c.keys)), bySubject: map[Subject]*Principal{}, byPin: map[model.Digest]*Principal{}, byID: map[string]signed{}}
 	users := make(map[string]*Principal, len(c.users))
 	for i := range c.users {
 		u := &c.users[i]
@@ -289,6 +290,7 @@ func (d *Directory) compile(c contents) (*table, error) {
 		}
 		p := d.principal(Principal{id: u.ID, name: u.Name, agency: u.Agency, party: u.Party, roles: slices.Clone(u.Roles)})
 		users[u.ID] = p
+		t.byID[u.ID] = signed{principal: p}
 		for _, s := range u.Subjects {
 			t.bySubject[s] = p
 		}
@@ -310,6 +312,9 @@ func (d *Directory) compile(c contents) (*table, error) {
 		}
 		if !e.Expires.IsZero() {
 			s.expires = e.Expires.Time().UnixMilli()
+		}
+		if e.User == "" {
+			t.byID[e.ID] = s
 		}
 		prefix := binary.BigEndian.Uint64(e.Hash[:])
 		t.byPrefix[prefix] = append(t.byPrefix[prefix], s)

@@ -74,25 +74,75 @@ func (s *stage) tell(ctx context.Context, fresh bool) error {
 	if err := t.enterprise(ctx); err != nil {
 		return fmt.Errorf("demo: step %d: %w", t.step+1, err)
 	}
+	if err := t.ending(ctx); err != nil {
+		return fmt.Errorf("demo: step %d: %w", t.step+1, err)
+	}
 	if err := t.person(ctx); err != nil {
 		return fmt.Errorf("demo: step %d: %w", t.step+1, err)
 	}
 	return nil
 }
 
+// approve is the second person: what was drafted waits (that is the error), the approver looks and agrees.
+func (t *teller) approve(ctx context.Context, node model.NodeID, drafted error) (sdk.DecidedDraft, error) {
+	held, ok := sdk.Held(drafted)
+	if !ok {
+		return sdk.DecidedDraft{}, fmt.Errorf("it should have waited for another person's approval, but: %w", orNothing(drafted))
+	}
+	approver := t.as(node, "approver")
+	seen, err := approver.Draft(ctx, held.ID, 0)
+	if err != nil {
+		return sdk.DecidedDraft{}, err
+	}
+	return approver.ApproveDraft(ctx, held.ID, seen.Draft.Content, sdk.Write{})
+}
+
+// ending is what one person cannot do alone.
+func (t *teller) ending(ctx context.Context) error {
+	today := model.DateOf(time.Now())
+	act := sdk.LicenceAct{Agency: "bj-scjg", Effective: today, Reason: "closed-down", Decision: model.Decision{Number: "京市监〔2026〕15号", Date: today}}
+	start := time.Now()
+	drafter := t.as("beijing", "drafter")
+	_, drafted := drafter.Act(ctx, t.record, model.LicenceCancel, act, sdk.Write{})
+	held, ok := sdk.Held(drafted)
+	if !ok {
+		return fmt.Errorf("the cancellation should have waited for another person's approval, but: %w", orNothing(drafted))
+	}
+	t.line(t.say("北京经办人提出注销该证照", "a drafter in Beijing asks to cancel it"), text.FgYellow.Sprint(t.say(held.Zh, held.En)), time.Since(start))
+	start = time.Now()
+	_, err := drafter.ApproveDraft(ctx, held.ID, held.Content, sdk.Write{})
+	var refused *model.Error
+	if !errors.As(err, &refused) || refused.Code != model.CodeOwnDraft {
+		return fmt.Errorf("the drafter's own approval should have been refused as %s, but: %w", model.CodeOwnDraft, orNothing(err))
+	}
+	t.line(t.say("经办人自己复核", "the drafter approves it himself"), text.FgRed.Sprint(t.say("被拒绝："+refused.Zh(), "refused: "+refused.En())), time.Since(start))
+	start = time.Now()
+	d, err := t.approve(ctx, "beijing", drafted)
+	if err != nil {
+		return err
+	}
+	if len(d.Outcomes) != 1 || d.Outcomes[0].Receipt == nil {
+		return fmt.Errorf("the approved cancellation has the outcomes %+v", d.Outcomes)
+	}
+	t.line(t.say("复核人核对后同意，注销上链", "an approver looks and agrees: it is cancelled"), fmt.Sprintf("v%d", d.Outcomes[0].Version), time.Since(start))
+	query := model.Query{Number: t.number, Type: BusinessLicence}
+	return t.verify(ctx, "tianjin", t.say("天津再次核验", "Tianjin verifies it again"), query, d.Outcomes[0].Receipt, model.NotValid, model.Reason(model.Cancelled))
+}
+
 func (t *teller) delegations(ctx context.Context) error {
 	start, n := time.Now(), 0
 	today := model.DateOf(time.Now())
 	for node, list := range districts {
-		client := t.as(node, "approver")
+		client := t.as(node, "drafter")
 		for _, d := range list {
 			region, err := t.region(ctx, client, d.to)
 			if err != nil {
 				return err
 			}
-			if _, err := client.Delegate(ctx, sdk.NewDelegation{Agency: d.from, Value: model.Delegation{
+			_, err = client.Delegate(ctx, sdk.NewDelegation{Agency: d.from, Value: model.Delegation{
 				From: d.from, To: d.to, Type: BusinessLicence, Region: region, Window: model.Window{From: today},
-			}}, sdk.Write{}); err != nil {
+			}}, sdk.Write{})
+			if _, err := t.approve(ctx, node, err); err != nil {
 				return err
 			}
 			n++

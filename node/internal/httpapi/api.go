@@ -35,6 +35,8 @@ type Config struct {
 	Log      Log
 	Verifier Verifier
 	Health   Health
+	Inbox    Inbox
+	Batches  Batches
 
 	Version    string                // of the program, for the OpenAPI document
 	Logger     *slog.Logger          // default: slog.Default()
@@ -52,6 +54,8 @@ type API struct {
 	entries  Log
 	verifier Verifier
 	health   Health
+	inbox    Inbox
+	batches  Batches
 
 	log        *slog.Logger
 	now        func() time.Time
@@ -69,11 +73,12 @@ type API struct {
 
 // New builds the API. It fails only on a Config with a part missing.
 func New(c Config) (*API, error) {
-	if c.Gate == nil || c.Intake == nil || c.Records == nil || c.Log == nil || c.Verifier == nil || c.Health == nil {
+	if c.Gate == nil || c.Intake == nil || c.Records == nil || c.Log == nil || c.Verifier == nil || c.Health == nil || c.Inbox == nil || c.Batches == nil {
 		return nil, errors.New("httpapi: a part of the node is missing")
 	}
 	a := &API{
 		gate: c.Gate, intake: c.Intake, records: c.Records, entries: c.Log, verifier: c.Verifier, health: c.Health,
+		inbox: c.Inbox, batches: c.Batches,
 		log: c.Logger, now: c.Clock, metrics: newMetrics(c.Registerer), mux: http.NewServeMux(),
 		run: rand.Text()[:8] + "-", maxStreams: c.MaxStreams, heartbeat: c.Heartbeat, closing: make(chan struct{}),
 	}
@@ -138,7 +143,10 @@ func (a *API) register(version string) error {
 		routeHostParty:     a.postParty,
 		routeReleaseParty:  a.postRecordAct(model.ReleaseParty, model.KindParty),
 		routeRotateKey:     a.postKey, routeEndpoint: a.putEndpoint,
-		routeWhoami:    a.getWhoami,
+		routeWhoami: a.getWhoami,
+		routeDrafts: a.getDrafts, routeDraft: a.getDraft, routeApproveDraft: a.postApproveDraft, routeRejectDraft: a.postRejectDraft,
+		routeWithdrawDraft: a.postWithdrawDraft, routeResendDraft: a.postResendDraft,
+		routeRegisterBatch: a.postBatch, routeBatch: a.getBatch,
 		routeElsewhere: func(*exchange) error { return model.E(model.CodeNotFound) },
 	} {
 		a.mux.Handle(rt.pattern(), a.wrap(rt, handle))

@@ -292,6 +292,7 @@ func (n *fakeNode) Components() []sdk.Component {
 // site is a node whose API listens, with one key for each role.
 type site struct {
 	node     *fakeNode
+	inbox    *fakeInbox
 	api      *httpapi.API
 	url      string
 	keys     map[auth.Role]string
@@ -335,7 +336,8 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 		}
 	}
 	n := s.node
-	c := httpapi.Config{Intake: n, Records: n, Log: n, Verifier: n, Health: n, Version: "test", Registerer: s.registry,
+	s.inbox = &fakeInbox{node: n, drafts: map[string]*fakeDraft{}}
+	c := httpapi.Config{Inbox: s.inbox, Batches: s.inbox, Intake: s.inbox, Records: n, Log: n, Verifier: n, Health: n, Version: "test", Registerer: s.registry,
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Heartbeat: 50 * time.Millisecond}
 	rates := auth.Rates{AddressPerSecond: 1e6, AddressBurst: 1e6}
 	for _, o := range opts {

@@ -49,6 +49,7 @@ func newDocument(version string) *document {
 				{Name: "records", Description: "What the ledger holds, and its history 记录"},
 				{Name: "registry", Description: "Organisations, agencies, types, proposals 登记簿"},
 				{Name: "people", Description: "Who is signed in 人员"},
+				{Name: "inbox", Description: "What waits for another person's approval 待办"},
 				{Name: "open", Description: "Without sign-in 公开"},
 			},
 		},
@@ -120,14 +121,18 @@ func (d *document) writeRoutes() {
 		{routeEndpoint, d.schema(sdk.NewEndpoint{}), outcome, ""},
 	} {
 		op := d.body(w)
-		op.Responses["202"] = &huma.Response{Description: "Accepted, not all committed yet", Content: content("application/json", w.out)}
+		op.Responses["202"] = &huma.Response{Description: "Accepted, not all committed yet; or stored until another person has approved: then with `draft`",
+			Content: content("application/json", &huma.Schema{OneOf: []*huma.Schema{w.out, d.schema(sdk.DecidedDraft{})}})}
 		op.Parameters = append(op.Parameters,
 			&huma.Param{Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
 				Description: "1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused."},
+			&huma.Param{Name: headerBatch, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+				Description: "The id of the open batch that the request belongs to."},
 			&huma.Param{Name: "wait", In: "query", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"committed", "accepted"}, Default: "committed"},
 				Description: "committed waits up to 10 seconds; accepted answers once the operations are durable."})
 		d.config.AddOperation(op)
 	}
+	d.inboxRoutes()
 	d.config.AddOperation(d.body(written{routeVerify, oneOrMany(d.schema(model.Query{}), model.MaxQueries), oneOrMany(d.schema(model.Verdict{}), model.MaxQueries),
 		"Each query names one licence: by `record`, `identifier`, `number` with `type`, or `file`."}))
 	d.config.AddOperation(d.body(written{routePublicVerify, d.schema(sdk.PublicQuery{}), d.schema(sdk.PublicVerdict{}), "Rate-limited by address; tells nothing of the holder."}))

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -11,8 +12,12 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
-// headerOperation names the operation of a request for one, also beside a problem.
-const headerOperation = "Zhenglian-Operation"
+// headerOperation names the operation of a request for one, also beside a problem; headerBatch the batch that a request
+// belongs to.
+const (
+	headerOperation = "Zhenglian-Operation"
+	headerBatch     = "Zhenglian-Batch"
+)
 
 // patience is how long a request waits for its operations to be committed.
 const patience = 10 * time.Second
@@ -66,9 +71,13 @@ func (a *API) submit(x *exchange, body []byte, drafts []model.Draft, single bool
 		return model.E(model.CodeBadValue, "Idempotency-Key").With("1 to 128 visible ASCII characters")
 	}
 	ids, index, err := a.intake.Accept(x.r.Context(), Submission{
-		Principal: x.caller.ID(), Agency: x.caller.Agency(), Person: x.caller.Person(),
-		Key: key, Digest: requestDigest(x.r, body), Drafts: drafts,
+		Principal: x.caller.ID(), Agency: x.caller.Agency(), Person: x.caller.Person(), Name: x.caller.Name(),
+		Batch: x.r.Header.Get(headerBatch), Key: key, Digest: requestDigest(x.r, body), Drafts: drafts,
 	})
+	var held *Held
+	if errors.As(err, &held) {
+		return a.held(x, held)
+	}
 	if err != nil {
 		if index >= 0 && !single {
 			return &elementError{index, err}
@@ -90,6 +99,16 @@ func (a *API) submit(x *exchange, body []byte, drafts []model.Draft, single bool
 		// The operations are accepted and will not be lost; only what became of them is not known here.
 		return model.E(model.CodeOutcomeUnknown).Because(err)
 	}
+	status := statusOf(outcomes, single)
+	if single && len(outcomes) == 1 && outcomes[0].Status == model.Rejected && outcomes[0].Problem != nil {
+		return outcomes[0].Problem.Error()
+	}
+	x.answer(status, appendList(make([]byte, 0, 640*len(outcomes)), single, outcomes, appendOutcome))
+	return nil
+}
+
+// statusOf is 202 while an operation is pending, else 200. Problems of several operations get their index.
+func statusOf(outcomes []model.Outcome, single bool) int {
 	status := http.StatusOK
 	for i := range outcomes {
 		o := &outcomes[i]
@@ -102,11 +121,7 @@ func (a *API) submit(x *exchange, body []byte, drafts []model.Draft, single bool
 			o.Problem = &p
 		}
 	}
-	if single && len(outcomes) == 1 && outcomes[0].Status == model.Rejected && outcomes[0].Problem != nil {
-		return outcomes[0].Problem.Error()
-	}
-	x.answer(status, appendList(make([]byte, 0, 640*len(outcomes)), single, outcomes, appendOutcome))
-	return nil
+	return status
 }
 
 // waits reads ?wait=committed (the default) or ?wait=accepted.

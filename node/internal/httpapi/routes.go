@@ -37,6 +37,8 @@ var routes = []*route{
 	routeRegistryList, routeRegistryEntry, routePropose, routeApprove, routeEnact, routeClose,
 	routeDelegate, routeEndDelegation, routeHostParty, routeReleaseParty, routeRotateKey, routeEndpoint,
 	routeWhoami,
+	routeDrafts, routeDraft, routeApproveDraft, routeRejectDraft, routeWithdrawDraft, routeResendDraft,
+	routeRegisterBatch, routeBatch,
 	routeElsewhere,
 }
 
@@ -72,7 +74,15 @@ var (
 	routeRotateKey     = &route{method: "POST", path: "/v1/registry/agencies/{id}/keys", id: "rotate-key", tag: "registry", action: "registry.rotate-key", limit: limitSmall, summary: "Change an agency's signing key", zh: "更换签章密钥"}
 	routeEndpoint      = &route{method: "PUT", path: "/v1/registry/agencies/{id}/endpoint", id: "set-endpoint", tag: "registry", action: "registry.set-endpoint", limit: limitSmall, summary: "Change an agency's endpoint", zh: "变更接入地址"}
 
-	routeWhoami = &route{method: "GET", path: "/v1/whoami", id: "whoami", tag: "people", action: ActionReadSelf, summary: "Who is signed in, and what he may do", zh: "查看本人信息"}
+	routeWhoami        = &route{method: "GET", path: "/v1/whoami", id: "whoami", tag: "people", action: ActionReadSelf, summary: "Who is signed in, and what he may do", zh: "查看本人信息"}
+	routeDrafts        = &route{method: "GET", path: "/v1/drafts", id: "drafts", tag: "inbox", action: ActionReadDraft, summary: "What waits for another person's approval", zh: "待复核事项"}
+	routeDraft         = &route{method: "GET", path: "/v1/drafts/{id}", id: "draft", tag: "inbox", action: ActionReadDraft, summary: "A draft and what it asks for", zh: "查看待复核事项"}
+	routeApproveDraft  = &route{method: "POST", path: "/v1/drafts/{id}/approve", id: "approve-draft", tag: "inbox", action: ActionReadDraft, limit: limitSmall, summary: "Approve a draft", zh: "同意"}
+	routeRejectDraft   = &route{method: "POST", path: "/v1/drafts/{id}/reject", id: "reject-draft", tag: "inbox", action: ActionReadDraft, limit: limitSmall, summary: "Reject a draft", zh: "驳回"}
+	routeWithdrawDraft = &route{method: "POST", path: "/v1/drafts/{id}/withdraw", id: "withdraw-draft", tag: "inbox", action: ActionReadDraft, limit: limitSmall, summary: "Take one's own draft back", zh: "撤回"}
+	routeResendDraft   = &route{method: "POST", path: "/v1/drafts/{id}/resend", id: "resend-draft", tag: "inbox", action: ActionReadDraft, limit: limitSmall, summary: "Send the content of one's own draft once more", zh: "重新提交"}
+	routeRegisterBatch = &route{method: "POST", path: "/v1/batches", id: "register-batch", tag: "inbox", limit: limitSmall, summary: "Register what will be sent in many requests", zh: "登记批次"}
+	routeBatch         = &route{method: "GET", path: "/v1/batches/{id}", id: "batch", tag: "inbox", action: ActionReadDraft, summary: "How a batch stands", zh: "查看批次"}
 
 	// Whatever else is asked for: who is not signed in does not even hear that there is nothing.
 	routeElsewhere = &route{path: "/", id: "elsewhere", tag: "open", hidden: true}

@@ -64,6 +64,8 @@ type Submission struct {
 	Principal string
 	Agency    model.AgencyID
 	Person    model.Pseudonym
+	Name      string       // for the second person to read, where one is needed; it stays at this node
+	Batch     string       // id of the open batch that the request says it belongs to, "" for none
 	Key       string       // Idempotency-Key, "" for none
 	Digest    model.Digest // of route and body: the same key with another digest is a mistake
 	Drafts    []model.Draft
@@ -75,6 +77,8 @@ type Intake interface {
 	// order. The same principal, key and digest give the same ids again and write nothing; another digest is
 	// idempotency_mismatch. An error is about draft index where index ≥ 0; nothing was written then.
 	// Accept keeps parts of the drafts; the caller does not touch them again.
+	//
+	// A *Held error: another person must approve, and the request waits for that, durably.
 	Accept(ctx context.Context, s Submission) (ids []model.OpID, index int, err error)
 	// Wait returns the operations' outcomes, in order, as soon as none is pending or ctx is done; those
 	// still under way are pending then, which is no error.
@@ -82,6 +86,47 @@ type Intake interface {
 	// Outcome tells what became of one operation: not_found where this node never accepted it nor saw it
 	// on the ledger.
 	Outcome(ctx context.Context, id model.OpID) (model.Outcome, error)
+}
+
+// Held is the answer to a request that waits for a second person. It unwraps to awaiting_approval.
+type Held struct{ Draft sdk.HeldDraft }
+
+func (h *Held) Error() string { return string(model.CodeAwaitingApproval) + ": draft " + h.Draft.ID }
+func (h *Held) Unwrap() error {
+	return model.E(model.CodeAwaitingApproval).With("draft %s", h.Draft.ID)
+}
+
+// Inbox keeps what waits for a second person. Drafts have neither Mine nor MayDecide: those are of who asks. Who calls
+// has looked at rights; that nobody decides his own draft the inbox sees to. Safe for concurrent use.
+type Inbox interface {
+	// Drafts lists drafts in the order in which they came, at most limit; next begins the next page, "" on the last.
+	// A page may be short and not the last.
+	Drafts(ctx context.Context, q DraftQuery) (page []sdk.HeldDraft, next string, err error)
+	// Draft finds one with its operations, none where they are erased or it asks for a batch.
+	Draft(ctx context.Context, id string) (sdk.HeldDraft, []model.Draft, error)
+	// Decide approves (content is the digest that the approver saw), rejects or withdraws a pending draft, once: who
+	// comes second hears already_decided. An approved draft is handed to Intake; its problem, if that refuses, stands
+	// in the draft that is returned.
+	Decide(ctx context.Context, by Caller, id string, to sdk.DraftState, content model.Digest, reason string) (sdk.HeldDraft, error)
+	// Again finds the operations of a draft as they were asked for, to be sent once more.
+	Again(ctx context.Context, id string) ([]model.Draft, error)
+}
+
+// DraftQuery says which drafts to list.
+type DraftQuery struct {
+	State   sdk.DraftState // "" for all
+	Drafter string         // principal, "" for all
+	After   string
+	Limit   int
+	Visible func(*sdk.HeldDraft) bool
+}
+
+// Batches registers what is sent in many requests. Safe for concurrent use.
+type Batches interface {
+	// Register makes a batch, open or with the draft that asks for it. The same principal, key and digest are the same.
+	Register(ctx context.Context, s Submission, t sdk.BatchTerms) (sdk.HeldBatch, error)
+	// Batch finds one, with the draft that asked for it and who registered it.
+	Batch(ctx context.Context, id string) (b sdk.HeldBatch, principal string, err error)
 }
 
 // Records is what this node has applied of the ledger. Each answer is from one consistent state, the one

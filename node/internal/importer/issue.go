@@ -11,7 +11,7 @@ import (
 
 // Bounds of a request: the node takes 8 MiB and model.MaxOperations.
 const (
-	defaultBatch    = 500
+	defaultBatch    = 200 // what a node takes without another person's approval, by default
 	defaultInFlight = 4
 	maxBatchBytes   = 4 << 20
 )

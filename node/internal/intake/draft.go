@@ -16,6 +16,7 @@ type work struct {
 	ops      []model.Operation
 	sealed   []vault.Item
 	claimed  []model.OpID
+	dry      bool                             // nothing is to come of it: see Try
 	agencies map[model.AgencyID]*model.Agency // that the caller was found to act for
 	serials  map[serialKey]uint64             // the next serial of each agency and kind in this call
 }
@@ -162,7 +163,7 @@ func (w *work) draft(i int, d *model.Draft, id model.OpID) error {
 	if len(op.Body) > model.MaxOperation-512 {
 		return model.E(model.CodeTooLarge, "body")
 	}
-	if op.Type != model.LicenceIssue { // whose body the model itself has written
+	if op.Type != model.LicenceIssue && op.Body != nil { // whose body the model itself has written
 		// What no endorser could read must never be accepted: it would wait in the outbox for ever.
 		probe := *op
 		probe.Time = model.TimeOf(w.in.Clock())
@@ -203,7 +204,7 @@ func (w *work) body(op *model.Operation, d *model.Draft, view *model.View) error
 			return err
 		}
 	case model.RotateKey:
-		if err := w.rotate(op); err != nil {
+		if err := w.rotate(op); err != nil || op.Body == nil {
 			return err
 		}
 	}

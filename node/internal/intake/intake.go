@@ -86,18 +86,8 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 		mu := &in.busy[k[0]%64]
 		mu.Lock()
 		defer mu.Unlock()
-		digest, n, ok, err := in.Queue.Lookup(k)
-		if err != nil {
-			return nil, -1, err
-		}
-		if ok {
-			if digest != body {
-				return nil, -1, model.E(model.CodeIdempotencyMismatch)
-			}
-			for i := range n {
-				ids = append(ids, model.DeriveOpID(who.Agency, who.Principal, key, i))
-			}
-			return ids, -1, nil
+		if ids, ok, err := in.Known(who, key, body); err != nil || ok {
+			return ids, -1, err
 		}
 	}
 	if len(drafts) == 0 || len(drafts) > model.MaxOperations {

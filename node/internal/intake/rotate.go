@@ -38,6 +38,10 @@ func (w *work) rotate(op *model.Operation) error {
 		if d.Alg == "" {
 			d.Alg = old.Alg
 		}
+		if w.dry {
+			op.Body = nil
+			return nil
+		}
 		id := fmt.Sprintf("%s-%d", agency.ID, len(agency.Keys)+1)
 		next, exists := w.in.Keys.Signer(agency.ID, id) // left by a rotation that was refused
 		if !exists || string(next.Alg()) != d.Alg {

@@ -1,0 +1,230 @@
+package inbox
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/syndtr/goleveldb/leveldb"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// Bounds of a batch.
+const (
+	MaxRows = 10_000_000
+	maxName = 256 // bytes
+)
+
+// Terms are what a batch may be used for.
+type Terms struct {
+	Name   string         `json:"name"`           // in people's words
+	File   model.Digest   `json:"file"`           // SHA-256 of what is sent in pieces, for who approves to compare
+	Rows   int            `json:"rows"`           // operations in all
+	Type   model.Type     `json:"type"`           // of each
+	Agency model.AgencyID `json:"agency"`         // that, or above, each operation's
+	Until  model.Time     `json:"until,omitzero"` // once it is open
+}
+
+// Check finds what a caller has written wrongly.
+func (t *Terms) Check() error {
+	switch {
+	case t.Name == "":
+		return model.E(model.CodeMissingField, "name")
+	case len(t.Name) > maxName || !utf8.ValidString(t.Name):
+		return model.E(model.CodeTooLong, "name")
+	case t.Rows < 1 || t.Rows > MaxRows:
+		return model.E(model.CodeBadValue, "rows").With("1 to %d", MaxRows)
+	case t.Type == "":
+		return model.E(model.CodeMissingField, "type")
+	case t.File.IsZero():
+		return model.E(model.CodeMissingField, "file")
+	}
+	if _, ok := model.Types[t.Type]; !ok || model.Derived(t.Type) {
+		return model.E(model.CodeUnknownOperation, "type")
+	}
+	return nil
+}
+
+// FallsBatch lists the rules that a batch falls under, in force or not.
+func (p *Policy) FallsBatch(t *Terms) []Rule {
+	var out []Rule
+	if r := ruled[t.Type]; r != "" {
+		out = append(out, r)
+	}
+	if t.Rows > p.BatchOver {
+		out = append([]Rule{Batches}, out...)
+	}
+	return out
+}
+
+// Batch is an open batch: requests under it need no approval of their own.
+type Batch struct {
+	ID     string `json:"id"`
+	Person Person `json:"person"` // who registered it, and alone may use it
+	Terms
+	Used    int          `json:"used"`          // rows of requests that were accepted under it
+	Key     string       `json:"key,omitempty"` // of a batch that needed no approval: the key it came with
+	Request model.Digest `json:"request,omitzero"`
+}
+
+func putBatch(b *leveldb.Batch, t *Batch) error {
+	raw, err := encode(t)
+	if err != nil {
+		return err
+	}
+	n, _ := parseID(t.ID)
+	b.Put(numberKey('b', n), raw)
+	return nil
+}
+
+// Admit opens a batch that needs no approval. The same person, key and digest are the same batch.
+func (in *Inbox) Admit(who Person, key string, digest model.Digest, t Terms) (*Batch, error) {
+	if key != "" {
+		defer in.lockKey(RequestKey(&who, key))()
+		raw, err := in.get(requestKey(RequestKey(&who, key)))
+		if err != nil {
+			return nil, err
+		}
+		if raw != nil {
+			was, err := in.readBatch(binary.BigEndian.Uint64(raw))
+			if err == nil && (was == nil || was.Request != digest) {
+				err = model.E(model.CodeIdempotencyMismatch)
+			}
+			return was, err
+		}
+	}
+	if in.cfg.Full() {
+		return nil, model.E(model.CodeStorageFull)
+	}
+	in.mu.Lock()
+	n := in.next
+	in.next++
+	in.mu.Unlock()
+	t.Until = model.TimeOf(in.cfg.Clock().Add(in.cfg.Expires))
+	open := &Batch{ID: newID(n), Person: who, Terms: t, Key: key, Request: digest}
+	b := new(leveldb.Batch)
+	if err := putBatch(b, open); err != nil {
+		return nil, err
+	}
+	if key != "" {
+		b.Put(requestKey(RequestKey(&who, key)), binary.BigEndian.AppendUint64(nil, n))
+	}
+	return open, in.commit(b)
+}
+
+func (in *Inbox) readBatch(n uint64) (*Batch, error) {
+	raw, err := in.get(numberKey('b', n))
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	t := new(Batch)
+	if err := json.Unmarshal(raw, t); err != nil {
+		return nil, damaged(err)
+	}
+	return t, nil
+}
+
+// FindBatch reads an open batch, and the draft that asked for it, of which one is nil: the batch before it is approved or
+// where it never was, the draft where none was needed.
+func (in *Inbox) FindBatch(id string) (*Batch, *Held, error) {
+	n, ok := parseID(id)
+	if !ok {
+		return nil, nil, model.E(model.CodeNotFound, "id")
+	}
+	t, err := in.readBatch(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	if t != nil && t.ID == id {
+		return t, nil, nil
+	}
+	h, err := in.Get(id)
+	if err == nil && h.Batch == nil {
+		err = model.E(model.CodeNotFound, "id")
+	}
+	return nil, h, err
+}
+
+// Open reports whether a batch may still be used.
+func (t *Batch) Open(now time.Time) bool { return now.Before(t.Until.Time()) }
+
+// Under accepts a request under a batch. below says whether an agency stands below another. accept is called once
+// the batch allows the request and its operations are counted on the disk; where it fails with nothing written they
+// are given back. A request that is repeated under its key counts once, however the node ends in between: what was
+// counted for it stands beside the batch.
+func (in *Inbox) Under(id string, who Person, key string, drafts []model.Draft, below func(agency, above model.AgencyID) bool, accept func() error) error {
+	n, ok := parseID(id)
+	if !ok {
+		return model.E(model.CodeBatchNotOpen)
+	}
+	if key == "" {
+		return model.E(model.CodeMissingField, "Idempotency-Key").With("a request under a batch has one")
+	}
+	request := RequestKey(&who, key)
+	defer in.lockKey(request)()
+	counted := append(numberKey('u', n), request[:]...)
+	given, err := in.count(n, id, &who, drafts, below, counted)
+	if err != nil {
+		return err
+	}
+	err = accept()
+	if err != nil && given && model.AsError(err).Kind() != model.Unknown {
+		in.giveBack(n, len(drafts), counted)
+	}
+	return err
+}
+
+// count takes a request's operations off what a batch has left; given is false where that was done before.
+func (in *Inbox) count(n uint64, id string, who *Person, drafts []model.Draft, below func(agency, above model.AgencyID) bool, counted []byte) (given bool, err error) {
+	defer in.lock(n)()
+	t, err := in.readBatch(n)
+	if err != nil {
+		return false, err
+	}
+	if t == nil || t.ID != id || !t.Person.same(who) || !t.Open(in.cfg.Clock()) {
+		return false, model.E(model.CodeBatchNotOpen)
+	}
+	for i := range drafts {
+		d := &drafts[i]
+		if d.Type != t.Type || (d.Agency != t.Agency && !below(d.Agency, t.Agency)) {
+			return false, model.E(model.CodeBatchNotOpen, "operations["+strconv.Itoa(i)+"]")
+		}
+	}
+	raw, err := in.get(counted)
+	if err != nil || raw != nil {
+		return false, err
+	}
+	if t.Used+len(drafts) > t.Rows {
+		return false, model.E(model.CodeBatchExhausted).With("%d of %d rows are used", t.Used, t.Rows)
+	}
+	if in.cfg.Full() {
+		return false, model.E(model.CodeStorageFull)
+	}
+	t.Used += len(drafts)
+	b := new(leveldb.Batch)
+	if err := putBatch(b, t); err != nil {
+		return false, err
+	}
+	b.Put(counted, []byte(strconv.Itoa(len(drafts))))
+	return true, in.commit(b)
+}
+
+func (in *Inbox) giveBack(n uint64, rows int, counted []byte) {
+	defer in.lock(n)()
+	t, err := in.readBatch(n)
+	if err != nil || t == nil {
+		return
+	}
+	t.Used -= rows
+	b := new(leveldb.Batch)
+	if err = putBatch(b, t); err == nil {
+		b.Delete(counted)
+		err = in.commit(b)
+	}
+	if err != nil {
+		in.cfg.Logger.Warn("rows of a batch could not be given back", "batch", t.ID, "cause", err)
+	}
+}
