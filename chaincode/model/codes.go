@@ -89,6 +89,8 @@ const (
 	CodeInboxFull           Code = "inbox_full"
 	CodeBatchNotOpen        Code = "batch_not_open"
 	CodeBatchExhausted      Code = "batch_exhausted"
+	CodeSearchRebuilding    Code = "search_rebuilding"
+	CodeSearchTooBroad      Code = "search_too_broad"
 	CodeInternal            Code = "internal"
 
 	CodeAccessLogUnavailable Code = "access_log_unavailable"
@@ -187,6 +189,8 @@ var codes = map[Code]text{
 	CodeInboxFull:           {Unavailable, "待复核事项已达上限；本次未写入", "the inbox is full; nothing was written"},
 	CodeBatchNotOpen:        {Refused, "批次不存在、未获同意、已过期，或不属于本人、本机构、本类操作", "the batch is unknown, not approved or expired, or it is of another person, agency or type of operation"},
 	CodeBatchExhausted:      {Refused, "超出该批次获准的条数", "more rows than the batch was approved for"},
+	CodeSearchRebuilding:    {Unavailable, "检索库正在重建，请稍后再试；办理和核验不受影响", "the search index is being made anew; try again later, all else goes on"},
+	CodeSearchTooBroad:      {Invalid, "检索超过 2 秒未完成，请增加条件或把检索词写得更长", "the search takes longer than 2 seconds: add a condition or lengthen its words"},
 	CodeInternal:            {Internal, "内部错误", "internal error"},
 
 	CodeAccessLogUnavailable: {Unavailable, "访问日志暂不能写入，需登录的请求暂不受理；本次未写入", "the access log cannot be written, and nothing is read or written unlogged; nothing was written"},

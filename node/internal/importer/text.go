@@ -5,39 +5,11 @@ import (
 	"strings"
 	"unicode"
 
-	"golang.org/x/text/unicode/norm"
+	"github.com/zhenglian/zhenglian/node/internal/fold"
 )
 
-// Fold is the form in which texts are matched: NFKC, so that full-width and half-width brackets, letters
-// and digits are alike, lower case, middle dots of one kind, and without any space or unseen character. It
-// is never stored.
-func Fold(s string) string {
-	plain := true
-	for i := 0; i < len(s) && plain; i++ {
-		plain = s[i] > ' ' && s[i] < 0x7f && (s[i] < 'A' || s[i] > 'Z')
-	}
-	if plain {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r) || unseen(r):
-			return -1
-		case middleDot(r):
-			return '·'
-		}
-		return unicode.ToLower(r)
-	}, norm.NFKC.String(s))
-}
-
-// middleDot reports whether a character is written for the dot between a person's names.
-func middleDot(r rune) bool {
-	switch r {
-	case '·', '・', '•', '‧', '∙', '⋅', '･', '․':
-		return true
-	}
-	return false
-}
+// Fold is the form in which texts are matched, in files as in searches: see package fold.
+func Fold(s string) string { return fold.Text(s) }
 
 // unseen reports whether a character has no width and no meaning in a name: joiners, marks of direction and
 // order, the soft hyphen. (Variation selectors choose a rare character's form and are none.)
