@@ -38,6 +38,8 @@ var adapterMay = map[[2]string]string{
 	{"ledger/embedded", "ledger/fabblock"}: "both speak Fabric's blocks",
 	{"ledger/embedded", "ledger/msp"}:      "the ledger is the channel's membership service",
 	{"follow", "ledger/fabblock"}:          "the follower believes no block that it did not check",
+	{"importer", "fold"}:                   "names are compared alike wherever they are typed",
+	{"search", "fold"}:                     "names are compared alike wherever they are typed",
 	{"intake", "vault"}:                    "an operation is accepted only after its salts are kept: one rule over both",
 }
 

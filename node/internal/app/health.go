@@ -74,7 +74,7 @@ func (h health) Components() []sdk.Component {
 	if n.outbox.Full() { // whatever else holds writes up: now none is accepted
 		writes.Status, writes.Code, writes.Detail = sdk.Degraded, model.CodeStorageFull, "the disk under the node's folder is nearly full: nothing is accepted"
 	}
-	out := []sdk.Component{follower, writes, h.gateways()}
+	out := []sdk.Component{follower, writes, h.gateways(), n.searchComponent()}
 	if n.importing() {
 		out = append(out, sdk.Component{
 			Name: "import", Status: sdk.Degraded, Code: model.CodeImportOpen,

@@ -31,6 +31,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/outbox"
 	"github.com/zhenglian/zhenglian/node/internal/records"
 	"github.com/zhenglian/zhenglian/node/internal/sdnotify"
+	"github.com/zhenglian/zhenglian/node/internal/search"
 	"github.com/zhenglian/zhenglian/node/internal/submit"
 	"github.com/zhenglian/zhenglian/node/internal/vault"
 )
@@ -53,6 +54,7 @@ type Node struct {
 	inbox    *inbox.Inbox
 	verifier *verifier
 	people   *auth.Directory
+	index    *search.Index
 	api      *httpapi.API
 	metrics  *prometheus.Registry
 	expiry   prometheus.Gauge // of the ledger identity
@@ -265,10 +267,14 @@ func (n *Node) openAPI() error {
 	if err := n.openPeople(); err != nil {
 		return err
 	}
+	if err := n.openSearch(); err != nil {
+		return err
+	}
 	var err error
 	n.api, err = httpapi.New(httpapi.Config{
 		Gate: newGate(n.people, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
+		Search: searching{n, &agencyTree{}}, Temporary: n.path(exportsDir),
 	})
 	return err
 }
@@ -341,6 +347,11 @@ func (n *Node) serve(ctx context.Context) error {
 	if n.cert != nil {
 		go n.cert.keep(loops)
 	}
+	searched := make(chan struct{})
+	go func() {
+		defer close(searched)
+		n.index.Run(loops)
+	}()
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
@@ -365,6 +376,7 @@ func (n *Node) serve(ctx context.Context) error {
 	stop()
 	<-followed
 	<-kept
+	<-searched
 	return err
 }
 

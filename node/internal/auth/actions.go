@@ -14,6 +14,8 @@ const (
 	ReadOperation = "operation.read" // what became of an operation
 	ReadEvents    = "event.read"     // the stream of all operations
 	Verify        = "verify"         // a verdict on a presented licence
+	Search        = "search"         // find licences by what stands on them
+	SearchExport  = "search.export"  // everything found, as a file
 	ReadSelf      = "self.read"      // who one is, and what one may do
 
 	ReadDraft       = "draft.read"             // requests that wait for a second person
@@ -41,6 +43,8 @@ var Actions = slices.Concat([]Action{
 	{Verify, []string{"read"}, "核验", "verify"},
 	{ReadRecord, []string{"read"}, "查看记录与历史", "read a record and its history"},
 	{ReadEvents, []string{"read"}, "读取事件流", "read the stream of events"},
+	{Search, []string{"searching"}, "检索证照", "search for licences"},
+	{SearchExport, []string{"searching"}, "导出检索结果", "export what was found"},
 	{ReadDraft, nil, "查看待复核事项", "see what waits for approval"},
 	{ApproveLicence, []string{"approval"}, "复核证照终止与批量", "approve endings and batches of licences"},
 	{ApproveRegistry, []string{"approval"}, "复核登记事项", "approve changes of the registry"},

@@ -36,6 +36,7 @@ func TestRightsMatrix(t *testing.T) {
 	want := map[string][3]string{
 		ReadSelf: reads(all), ReadRegistry: reads(all), ReadOperation: reads(all),
 		ReadRecord: reads("DAVUTCO"), ReadEvents: reads("DAUT"), Verify: reads("DAVUPC"),
+		Search: reads("DAUO"), SearchExport: reads("DAUO"),
 		ReadDraft: tree("DAUSXT"), ApproveLicence: approver, ApproveRegistry: approver, ApproveKey: tree("ASX"),
 		ReadPeople: tree("XT"), ChangePeople: tree("X"),
 		string(model.Genesis): nobody, string(model.ImportClosed): nobody, string(model.AnchorAccess): nobody,

@@ -37,7 +37,9 @@ type Config struct {
 	Health   Health
 	Inbox    Inbox
 	Batches  Batches
+	Search   Search // nil: as one that is never ready
 
+	Temporary  string                // folder for sheets that are being put together; default: the system's
 	Version    string                // of the program, for the OpenAPI document
 	Logger     *slog.Logger          // default: slog.Default()
 	Registerer prometheus.Registerer // nil: metrics are counted and not registered
@@ -56,6 +58,10 @@ type API struct {
 	health   Health
 	inbox    Inbox
 	batches  Batches
+	search   Search
+
+	temporary string
+	exports   exports
 
 	log        *slog.Logger
 	now        func() time.Time
@@ -81,6 +87,9 @@ func New(c Config) (*API, error) {
 		inbox: c.Inbox, batches: c.Batches,
 		log: c.Logger, now: c.Clock, metrics: newMetrics(c.Registerer), mux: http.NewServeMux(),
 		run: rand.Text()[:8] + "-", maxStreams: c.MaxStreams, heartbeat: c.Heartbeat, closing: make(chan struct{}),
+	}
+	if a.search, a.temporary = c.Search, c.Temporary; a.search == nil {
+		a.search = noSearch{}
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -147,11 +156,13 @@ func (a *API) register(version string) error {
 		routeDrafts: a.getDrafts, routeDraft: a.getDraft, routeApproveDraft: a.postApproveDraft, routeRejectDraft: a.postRejectDraft,
 		routeWithdrawDraft: a.postWithdrawDraft, routeResendDraft: a.postResendDraft,
 		routeRegisterBatch: a.postBatch, routeBatch: a.getBatch,
+		routeSearch: a.getSearch, routeSearchExport: a.getSearchExport,
 		routeElsewhere: func(*exchange) error { return model.E(model.CodeNotFound) },
 	} {
 		a.mux.Handle(rt.pattern(), a.wrap(rt, handle))
 	}
 	h.writeRoutes()
+	h.writeSearch()
 	var err error
 	a.document, err = h.finish()
 	return err

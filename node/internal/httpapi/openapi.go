@@ -47,6 +47,7 @@ func newDocument(version string) *document {
 				{Name: "licences", Description: "Operations on licences in a friendlier shape 证照"},
 				{Name: "verify", Description: "Verdicts 核验"},
 				{Name: "records", Description: "What the ledger holds, and its history 记录"},
+				{Name: "search", Description: "Finding licences 检索"},
 				{Name: "registry", Description: "Organisations, agencies, types, proposals 登记簿"},
 				{Name: "people", Description: "Who is signed in 人员"},
 				{Name: "inbox", Description: "What waits for another person's approval 待办"},

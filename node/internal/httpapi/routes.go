@@ -39,6 +39,7 @@ var routes = []*route{
 	routeWhoami,
 	routeDrafts, routeDraft, routeApproveDraft, routeRejectDraft, routeWithdrawDraft, routeResendDraft,
 	routeRegisterBatch, routeBatch,
+	routeSearch, routeSearchExport,
 	routeElsewhere,
 }
 
