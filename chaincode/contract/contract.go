@@ -171,7 +171,8 @@ func (c *Contract) run(t *tx, x *model.Execution, call model.Call, importing boo
 	} else if !importing && bytes.HasSuffix(b, []byte(opened)) {
 		return nil, model.E(model.CodeImportOpen)
 	}
-	if p, err := registry.Policy(t); err != nil {
+	p, err := registry.Policy(t)
+	if err != nil {
 		return nil, err
 	} else if p.Level > MaxLevel {
 		return nil, model.E(model.CodeLevelUnsupported)
@@ -195,6 +196,7 @@ func (c *Contract) run(t *tx, x *model.Execution, call model.Call, importing boo
 				c.Decoded.keep(digests[i], decoded{ops[i], body})
 			}
 		}
+		err = model.Below(p.Level, &ops[i], body, err)
 		var effect model.Effect
 		if err == nil {
 			effect, err = c.one(t, call, &ops[i], body)

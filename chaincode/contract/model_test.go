@@ -2,6 +2,7 @@ package contract_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -179,6 +180,7 @@ func (w *world) licence(issuer, signer *model.Agency, region model.Region) model
 		}
 	}
 	l.Signature = &model.Signature{Alg: key.Alg, Key: key.ID, Value: strings.Repeat("A", 86)}
+	w.legacy(&l)
 	version := 1
 	switch w.roll(61, "fault") {
 	case 0:
@@ -220,6 +222,25 @@ func (w *world) identify(l *model.Licence, serial string, version int) {
 		w.t.Fatal(err)
 	}
 	l.Identifier = id
+}
+
+// legacy takes the licence over from an older list now and then: with a holder's code that does not check.
+func (w *world) legacy(l *model.Licence) {
+	switch w.roll(12, "legacy") {
+	case 0, 1:
+		l.Legacy = "confidential"
+		if l.HolderKind == model.HolderEnterprise {
+			l.HolderCode, l.Legacy = "", fmt.Sprint("91110105X", w.n)
+		}
+	case 2:
+		if w.chance(3, "a mark beside a code") {
+			l.Legacy = "91110105X"
+		}
+	case 3:
+		if l.HolderKind != model.HolderEnterprise && w.chance(2, "a permit") {
+			l.HolderKind = pick(w, "kind of permit", []model.HolderKind{model.HolderPassport, model.HolderHongKong, model.HolderTaiwan})
+		}
+	}
 }
 
 // personal makes the holder a person: on the ledger stand commitments, the rest is a secret.
@@ -333,6 +354,18 @@ func (w *world) amended(now *model.Licence, signer *model.Agency) model.Licence 
 		l.HolderKind, l.HolderCode, l.HolderName = model.HolderEnterprise, contracttest.EnterpriseUSCC(7), "另一公司"
 	case 4:
 		l.IssuedOn = "2029-01-01"
+	case 5, 6, 7:
+		if l.Legacy == "" {
+			w.legacy(&l)
+			break
+		}
+		l.Legacy = "" // its code is put right, or should be
+		if l.HolderKind == model.HolderEnterprise {
+			l.HolderCode = contracttest.EnterpriseUSCC(w.n)
+		} else if w.chance(2, "another code") {
+			l.Commitments = maps.Clone(l.Commitments)
+			l.Commitments[model.FieldHolderCode] = w.commit(model.FieldHolderCode, "righted")
+		}
 	default:
 		l.Number += "a"
 	}

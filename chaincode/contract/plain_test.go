@@ -307,10 +307,21 @@ func (r *plainRecord) set(v any) { r.value, r.header.Value = v, digest(v) }
 func (r *plainRecord) setLicence(f faults, l *model.Licence) {
 	for _, name := range []string{"holder_code", "holder_name"} {
 		_, committed := l.Commitments[name]
-		f.add(model.CodeMissingField, l.HolderKind == "111" && !committed)
+		f.add(model.CodeMissingField, l.HolderKind != "001" && !committed)
 	}
 	r.set(l)
 	r.header.From, r.header.Until = l.ValidFrom, l.ValidUntil
+}
+
+// mark is what there is to say of a holder's kind and of a licence that was taken over unchecked.
+func (p *plain) mark(f faults, v *model.Licence) {
+	if p.records[model.KindPolicy]["policy"].value.(*model.Policy).Level < 2 {
+		f.add(model.CodeUnknownField, v.Legacy != "")
+		f.add(model.CodeBadValue, v.HolderKind != "001" && v.HolderKind != "111")
+	}
+	f.add(model.CodeConfidentialField, v.HolderKind != "001" && v.Legacy != "" && v.Legacy != "confidential")
+	f.add(model.CodeBadValue, v.HolderKind == "001" && (v.HolderCode == "") == (v.Legacy == "")) // both: the mark is none
+	f.add(model.CodeMissingField, v.HolderKind == "001" && v.HolderCode == "" && v.Legacy == "")
 }
 
 func (p *plain) permitted(f faults, rights []model.Region, r model.Region) {
@@ -321,6 +332,7 @@ func (p *plain) permitted(f faults, rights []model.Region, r model.Region) {
 func (p *plain) issue(f faults, actor *model.Agency, day model.Date, b *model.IssueBody, next *plainRecord) {
 	v := &b.Value
 	next.setLicence(f, v)
+	p.mark(f, v)
 	f.add(model.CodeIdentifierVersion, v.Identifier.Parts().Version != 1)
 	if actor == nil {
 		return
@@ -374,7 +386,7 @@ func (p *plain) face(f faults, actor *model.Agency, day model.Date, v *model.Lic
 		d, ok := t.Face[name]
 		switch name {
 		case "holder_code", "holder_name":
-			f.add(model.CodeBadValue, v.HolderKind != "111")
+			f.add(model.CodeBadValue, v.HolderKind == "001")
 		case "file":
 		default:
 			f.add(model.CodeUndeclaredField, !ok)
@@ -391,10 +403,13 @@ func (p *plain) face(f faults, actor *model.Agency, day model.Date, v *model.Lic
 
 func (p *plain) amend(f faults, actor *model.Agency, day model.Date, as model.Type, b *model.AmendBody, was, next *plainRecord) {
 	next.setLicence(f, &b.Value)
+	p.mark(f, &b.Value)
 	f.add(model.CodeValueMismatch, was == nil || digest(b.Previous) != was.header.Value)
 	x, y := b.Previous.Identifier.Parts(), b.Value.Identifier.Parts()
 	f.add(model.CodeIdentifierVersion, y.Version != x.Version+1 || y.Serial != x.Serial || y.Type != x.Type || y.Issuer != x.Issuer)
 	f.add(model.CodeBadValue, b.Value.HolderKind != b.Previous.HolderKind)
+	righted := b.Value.Legacy == "" && b.How == "correct" && (b.Value.HolderKind == "001" || b.Value.Commitments["holder_code"] != b.Previous.Commitments["holder_code"])
+	f.add(model.CodeBadValue, b.Value.Legacy != b.Previous.Legacy && !righted)
 	if as == model.LicenceRenew {
 		f.add(model.CodeBadValue, b.How != "" || b.Previous.ValidUntil == "")
 		f.add(model.CodeBadDate, b.Value.ValidUntil != "" && b.Value.ValidUntil <= b.Previous.ValidUntil)

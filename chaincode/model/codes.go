@@ -17,6 +17,7 @@ const (
 	CodeNumberNotInteger    Code = "number_not_integer"
 	CodeBadUSCC             Code = "bad_uscc"
 	CodeBadOrgCode          Code = "bad_organisation_code"
+	CodeBadHolderCode       Code = "bad_holder_code"
 	CodeBadCitizenID        Code = "bad_citizen_id"
 	CodeBadIdentifier       Code = "bad_licence_identifier"
 	CodeBadRegion           Code = "bad_region"
@@ -117,6 +118,7 @@ var codes = map[Code]text{
 	CodeNumberNotInteger:    {Invalid, "数字必须是绝对值小于 2^53 的整数（金额用字符串）", "a number must be an integer below 2^53 (amounts are strings)"},
 	CodeBadUSCC:             {Invalid, "统一社会信用代码有误（长度、字符或校验位）", "the unified social credit code is wrong (length, alphabet or check character)"},
 	CodeBadOrgCode:          {Invalid, "组织机构代码有误", "the organisation code is wrong"},
+	CodeBadHolderCode:       {Invalid, "证件号码格式有误", "not a number of that kind of identity document"},
 	CodeBadCitizenID:        {Invalid, "公民身份号码有误", "the citizen identity number is wrong"},
 	CodeBadIdentifier:       {Invalid, "电子证照标识有误（结构或校验位）", "the e-licence identifier is wrong (structure or check character)"},
 	CodeBadRegion:           {Invalid, "行政区划代码有误", "the region code is wrong"},

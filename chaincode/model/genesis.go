@@ -127,6 +127,11 @@ func (g *GenesisDocument) Operations() ([]Operation, error) {
 				return nil, E(CodeBadValue, "licence_types.issuers").With("%s is not registered here", id)
 			}
 		}
+		for _, k := range g.LicenceTypes[i].HolderKinds {
+			if g.Policy.Level < 2 && k != HolderEnterprise && k != HolderPerson {
+				return nil, E(CodeBadValue, "value.holder_kinds")
+			}
+		}
 		if err := add(KindLicenceType, RecordID(g.LicenceTypes[i].Code), &g.LicenceTypes[i]); err != nil {
 			return nil, err
 		}

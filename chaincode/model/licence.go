@@ -6,15 +6,6 @@ import (
 	"strings"
 )
 
-// HolderKind is the holder's code type (持证主体代码类型).
-type HolderKind string
-
-// Holder kinds of GB/T 36904's tables that are in use.
-const (
-	HolderEnterprise HolderKind = "001" // by USCC; public
-	HolderPerson     HolderKind = "111" // by citizen id; confidential, committed to
-)
-
 // Licence is the public value of an electronic licence (电子证照). The comments name the metadata's
 // Chinese short names (docs/spec/licence.md has the table).
 //
@@ -29,6 +20,7 @@ type Licence struct {
 	Identifier  LicenceID         `json:"identifier" zl:"public,identifier"`        // ZZBS
 	IssuedOn    Date              `json:"issued_on" zl:"public,date"`               // ZZBFRQ
 	Issuer      USCC              `json:"issuer" zl:"public,uscc"`                  // ZZBFJGDM
+	Legacy      string            `json:"legacy,omitempty" zl:"public,text"`        // of a licence taken over unchecked: the holder's code as the old list has it (holder.go)
 	Number      string            `json:"number" zl:"public,text"`                  // ZZBH
 	Region      Region            `json:"region" zl:"public,code"`
 	Signature   *Signature        `json:"signature,omitempty" zl:"public"` // 签章 over SigningBytes
@@ -101,15 +93,18 @@ func (l *Licence) Check() error {
 	if l.ValidUntil != "" && l.ValidUntil < l.ValidFrom {
 		return E(CodeBadDate, "value.valid_until")
 	}
-	switch l.HolderKind {
-	case HolderEnterprise:
-		if l.HolderCode == "" {
+	switch {
+	case l.HolderKind == HolderEnterprise:
+		if l.HolderCode == "" && l.Legacy == "" {
 			return E(CodeMissingField, "value.holder_code")
+		}
+		if l.HolderCode != "" && l.Legacy != "" {
+			return E(CodeBadValue, "value.legacy").With("the holder's code stands")
 		}
 		if err := checkLine("value.holder_name", l.HolderName, 1, MaxName); err != nil {
 			return err
 		}
-	case HolderPerson:
+	case l.HolderKind.Personal():
 		if l.HolderCode != "" || l.HolderName != "" {
 			return E(CodeConfidentialField, "value.holder_code")
 		}
@@ -120,6 +115,9 @@ func (l *Licence) Check() error {
 		}
 	default:
 		return E(CodeBadValue, "value.holder_kind")
+	}
+	if err := l.checkLegacy(); err != nil {
+		return err
 	}
 	if l.File != nil && !l.File.Sealed {
 		return E(CodeFileDigestUnsafe, "value.file")
@@ -290,6 +288,9 @@ func (b *AmendBody) step(h Header, op *Operation, e *Effect) error {
 	if b.Value.HolderKind != b.Previous.HolderKind {
 		return E(CodeBadValue, "value.holder_kind")
 	}
+	if err := b.Value.legacyFollows(&b.Previous, b.How); err != nil {
+		return err
+	}
 	renew := op.Type == LicenceRenew
 	switch {
 	case renew && b.How != "", !renew && b.How != Correct && b.How != ChangeOf:
@@ -354,7 +355,7 @@ func (t *LicenceType) CheckFace(l *Licence) error {
 	err = each(l.Commitments, func(name string, _ Digest) error {
 		switch f, ok := t.Face[name]; {
 		case name == FieldHolderCode || name == FieldHolderName:
-			if l.HolderKind != HolderPerson {
+			if !l.HolderKind.Personal() {
 				return E(CodeBadValue, "value.commitments."+name)
 			}
 		case name == FieldFile:

@@ -40,8 +40,11 @@ func (l *Licence) AppendCanonical(b []byte) ([]byte, error) {
 	for _, m := range [...]struct{ key, value string }{
 		{`,"holder_code":`, string(l.HolderCode)}, {`,"holder_kind":`, string(l.HolderKind)}, {`,"holder_name":`, l.HolderName},
 		{`,"identifier":`, string(l.Identifier)}, {`,"issued_on":`, string(l.IssuedOn)}, {`,"issuer":`, string(l.Issuer)},
-		{`,"number":`, l.Number}, {`,"region":`, string(l.Region)},
+		{`,"legacy":`, l.Legacy}, {`,"number":`, l.Number}, {`,"region":`, string(l.Region)},
 	} {
+		if m.value == "" && m.key == `,"legacy":` {
+			continue
+		}
 		if _, err := checkText(m.value); err != nil {
 			return nil, err
 		}

@@ -12,7 +12,9 @@ func TestAppendCanonical(t *testing.T) {
 		File: &FileDigest{Sealed: true, SHA256: Digest{3}, SM3: Digest{4}}, HolderKind: HolderEnterprise, HolderName: "名称（北京）", Number: "N1",
 		Region: "110000", Signature: &Signature{Alg: "ES256", Key: "k", Value: "v"}, Type: "11100000MB0143028R001", ValidFrom: "2026-01-01",
 	}
-	for _, l := range []Licence{full, {}, {Face: map[string]any{}}} {
+	legacy := full
+	legacy.Legacy = "9111"
+	for _, l := range []Licence{full, legacy, {}, {Face: map[string]any{}}} {
 		want, err := Canonical(l)
 		if err != nil {
 			t.Fatal(err)

@@ -44,6 +44,10 @@ func (b *IssueBody) scan(raw []byte) bool {
 	into(&s, `,"identifier":"`, &l.Identifier, ParseLicenceID)
 	into(&s, `,"issued_on":"`, &l.IssuedOn, ParseDate)
 	into(&s, `,"issuer":"`, &l.Issuer, ParseUSCC)
+	if s.take(`,"legacy":"`) {
+		l.Legacy = s.text("")
+		s.failed = s.failed || l.Legacy == "" // the canonical form leaves it out
+	}
 	l.Number = s.text(`,"number":"`)
 	into(&s, `,"region":"`, &l.Region, ParseRegion)
 	if s.take(`,"signature":{`) {

@@ -20,7 +20,9 @@ func scannable() map[string]*IssueBody {
 	bare.Value.Face = map[string]any{}
 	under := sampleIssue(6)
 	under.Under, under.Value.ValidUntil = "bj-scjg.7", ""
-	return map[string]*IssueBody{"enterprise": sampleIssue(1), "person": person, "file": file, "unsigned": unsigned, "no face": bare, "under": under}
+	legacy := sampleIssue(7)
+	legacy.Value.HolderCode, legacy.Value.Legacy = "", "9111010500000000XX"
+	return map[string]*IssueBody{"legacy": legacy, "enterprise": sampleIssue(1), "person": person, "file": file, "unsigned": unsigned, "no face": bare, "under": under}
 }
 
 // agree fails if scan takes a body that the general decoder refuses or reads otherwise.

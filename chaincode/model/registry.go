@@ -184,7 +184,7 @@ func (t *LicenceType) check() error {
 		return E(CodeTooMany, "value.face")
 	}
 	for _, k := range t.HolderKinds {
-		if k != HolderEnterprise && k != HolderPerson {
+		if !k.Known() {
 			return E(CodeBadValue, "value.holder_kinds")
 		}
 	}

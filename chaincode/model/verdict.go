@@ -33,6 +33,7 @@ const (
 	ReasonSignature        Reason = "signature_invalid"
 	ReasonSignatureUnknown Reason = "signature_unchecked"
 	ReasonAge              Reason = "data_too_old"
+	ReasonLegacy           Reason = "legacy_unchecked"
 )
 
 type reasonText struct{ check, zh, en string }
@@ -51,6 +52,7 @@ var reasons = map[Reason]reasonText{
 	ReasonSignature:        {"signature", "签章验证不通过", "the licence's signature does not verify"},
 	ReasonSignatureUnknown: {"signature", "签章密钥不在登记簿内，无法验证", "the signing key is not in the registry"},
 	ReasonAge:              {"freshness", "本节点已超过 10 分钟未确认账本最新状态", "this node has not confirmed the ledger's head for over 10 minutes"},
+	ReasonLegacy:           {"legacy", "旧数据迁入，持证主体代码未通过校验，待发证机关更正", "taken over from an older list with a holder's code that does not check; the issuer has yet to correct it"},
 	Reason(Suspended):      {"state", "证照已暂停", "the licence is suspended"},
 	Reason(Dormant):        {"state", "持证主体已歇业", "the holder is dormant"},
 	Reason(Rescinded):      {"state", "证照已撤销", "the licence has been rescinded"},
@@ -194,6 +196,9 @@ func Judge(versions []Version, at, knownAt Date, presented LicenceID) Judgement 
 		return j.not(ReasonExpired, DateFromDays(d.until.Days()+1))
 	}
 	j.Since = d.from
+	if j.Value.Legacy != "" {
+		j.Word, j.Reason = Undetermined, ReasonLegacy
+	}
 	return j
 }
 
@@ -233,7 +238,7 @@ func (j Judgement) JudgeHolder(openings map[string]Opening) Judgement {
 			return j.not(ReasonHolderMismatch, "")
 		}
 	}
-	if _, ok := openings[FieldHolderCode]; !ok && j.Value.HolderKind == HolderPerson {
+	if _, ok := openings[FieldHolderCode]; !ok && j.Value.HolderKind.Personal() {
 		j.Word, j.Reason = Undetermined, ReasonSaltNeeded
 	}
 	return j

@@ -374,7 +374,10 @@ func (o *client) licenceFacts(v *model.View) [][2]string {
 		until = o.say("长期", "no end")
 	}
 	holder, code := l.HolderName, string(l.HolderCode)
-	if l.HolderKind == model.HolderPerson {
+	if l.Legacy != "" && l.Legacy != model.LegacyConfidential {
+		code = l.Legacy + o.say("（旧数据，未通过校验）", " (of an older list; does not check)")
+	}
+	if l.HolderKind.Personal() {
 		holder = o.say("个人（仅有摘要锁定值）", "a person (committed to)")
 	}
 	rows := [][2]string{

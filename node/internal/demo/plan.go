@@ -36,7 +36,7 @@ func Types(issuers map[model.AgencyID]model.Region) []model.LicenceType {
 		},
 		{
 			Authority: definingAuthority, Code: OperatorPermit, NameZh: "特种设备作业人员证", NameEn: "Special equipment operator permit",
-			HolderKinds: []model.HolderKind{model.HolderPerson}, Issuers: issuers,
+			HolderKinds: []model.HolderKind{model.HolderPerson, model.HolderPassport, model.HolderHongKong, model.HolderTaiwan}, Issuers: issuers,
 			Face: map[string]model.FaceField{
 				"work_item": {Type: "string", Title: "作业项目", MaxLength: 60, Required: true, Visibility: model.Public},
 				"grade":     {Type: "string", Title: "级别", Enum: []string{"一级", "二级", "三级"}, Visibility: model.Public},

@@ -32,7 +32,7 @@ func (a *API) postLicence(x *exchange) error {
 		value.HolderKind = model.HolderEnterprise
 	}
 	confidential := model.LicenceConfidential{Face: in.ConfidentialFace, File: in.UnsealedFile}
-	if value.HolderKind == model.HolderPerson {
+	if value.HolderKind.Personal() {
 		confidential.HolderCode, confidential.HolderName = in.Holder.Code, in.Holder.Name
 	} else {
 		if value.HolderCode, err = model.ParseUSCC(in.Holder.Code); err != nil {

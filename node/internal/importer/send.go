@@ -281,7 +281,7 @@ func (s *sending) own(row *Row, v *model.View) bool {
 		return false
 	}
 	if row.person {
-		return stands.HolderKind == model.HolderPerson && v.Owner == row.Draft.Agency &&
+		return stands.HolderKind.Personal() && v.Owner == row.Draft.Agency &&
 			stands.IssuedOn == asked.Value.IssuedOn && stands.ValidFrom == asked.Value.ValidFrom && stands.ValidUntil == asked.Value.ValidUntil
 	}
 	return stands.HolderCode == row.holder && Fold(stands.HolderName) == row.name

@@ -349,9 +349,10 @@ func (w *work) seal(op *model.Operation, d *model.Draft, v *model.Licence) (*mod
 		return t, nil
 	}
 	c := d.Confidential
-	if v.HolderKind == model.HolderPerson {
-		if _, err := model.ParseCitizenID(c.HolderCode); err != nil {
-			return nil, model.E(model.CodeBadCitizenID, "confidential.holder_code")
+	if v.HolderKind.Personal() {
+		// Taken over unchecked is only what does not check: the mark says no more than is so.
+		if v.HolderKind.Checks(c.HolderCode) == (v.Legacy != "") {
+			return nil, model.E(v.HolderKind.Fault(), "confidential.holder_code")
 		}
 	} else if c.HolderCode != "" || c.HolderName != "" {
 		return nil, model.E(model.CodeBadValue, "confidential.holder_code")
