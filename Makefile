@@ -10,7 +10,7 @@ NETWORK_FLAGS ?=
 OUT ?=
 ARCH ?=
 
-.PHONY: build demo test soak lint bench bench-fabric network-up network-down params release
+.PHONY: build demo test soak lint bench bench-fabric network-up network-down params release openapi clients
 
 build: ## the binaries, into bin/
 	$(GO) build -trimpath -o bin/ $(PROGRAMS)
@@ -31,11 +31,12 @@ soak: build ## full counts, once before a release
 	STRICT=$(STRICT) sh scripts/test.sh soak
 
 lint: ## formatting, vet, staticcheck (pinned)
-	@out=$$(gofmt -l chaincode node sdk packaging $$(ls -d network 2>/dev/null)); if [ -n "$$out" ]; then echo "not gofmt-clean:"; echo "$$out"; exit 1; fi
+	@out=$$(gofmt -l chaincode node sdk packaging clients/go $$(ls -d network 2>/dev/null)); if [ -n "$$out" ]; then echo "not gofmt-clean:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd network/deploy && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 	cd packaging && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd clients/go && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 bench: build ## writes out/bench.json; BENCH_FLAGS='--only A,B', '--quick'
 	$(GO) run ./node/cmd/zl-bench $(BENCH_FLAGS)
@@ -45,6 +46,12 @@ bench-fabric: build ## writes out/bench-fabric.json; BENCH_FLAGS as for bench
 
 params: ## code tables from ../shared/data into node/params/tables
 	$(GO) run ./node/params/gen
+
+openapi: ## docs/spec/openapi.json, from the node's own code
+	$(GO) test ./node/internal/httpapi -run TestOpenAPISnapshot -update
+
+clients: openapi ## and the Go and TypeScript clients that are generated from it
+	sh scripts/clients.sh generate
 
 release: ## archives, deb, rpm, sources, checksums of the last commit, into out/release; ARCH=amd64 makes a part
 	OUT=$(OUT) ARCH=$(ARCH) sh scripts/release.sh

@@ -29,6 +29,9 @@ if command -v npm >/dev/null 2>&1 && (cd $client && npm ci --silent --no-audit -
 else
 	leave_out "Fabric's Node client" "apt-get install nodejs npm, then npm ci in $client"
 fi
+if ! command -v npm >/dev/null 2>&1 || ! (cd clients/typescript && npm ci --silent --no-audit --no-fund); then
+	leave_out "the generated clients" "apt-get install nodejs npm, then npm ci in clients/typescript"
+fi
 if ! command -v curl >/dev/null 2>&1 && ! install curl ca-certificates; then
 	leave_out "the runbooks' requests to nodes" "apt-get install curl"
 fi
@@ -50,6 +53,9 @@ go test $race -timeout $timeout ./network/... || failed=1
 took=$(($(date +%s) - began))
 (cd network/deploy && go test -timeout 10m ./...) || failed=1 # a module of its own, for what only its tests need
 CGO_ENABLED=0 go test ./sdk/envelope/... || failed=1
+if [ -d clients/typescript/node_modules ]; then
+	sh scripts/clients.sh check || failed=1
+fi
 
 echo "note: the Fabric part, ./network/..., took $took s"
 if [ ! -d ../shared ]; then

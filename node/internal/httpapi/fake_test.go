@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"log/slog"
 	"net"
@@ -353,12 +354,28 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 	}
 	s.url = "http://" + l.Addr().String()
 	server := s.api.NewServer()
+	document, err := theContract()
+	if err != nil {
+		return nil, nil, err
+	}
+	var mu sync.Mutex
+	var broken error
+	if flag.Lookup("test.bench").Value.String() == "" { // measuring what is measured
+		server.Handler = document.watch(server.Handler, func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			broken = errors.Join(broken, err)
+		})
+	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	return s, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		err := server.Shutdown(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		err = errors.Join(err, broken)
 		if e := <-done; e != http.ErrServerClosed {
 			err = errors.Join(err, e)
 		}

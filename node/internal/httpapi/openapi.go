@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"reflect"
@@ -75,6 +76,12 @@ func oneOrMany(s *huma.Schema, most int) *huma.Schema {
 	return &huma.Schema{OneOf: []*huma.Schema{s, {Type: huma.TypeArray, Items: s, MinItems: &least, MaxItems: &most}}}
 }
 
+// named makes a schema a component, so that generated clients have a type for it with a name.
+func (d *document) named(name string, s *huma.Schema) *huma.Schema {
+	d.config.Components.Schemas.Map()[name] = s
+	return &huma.Schema{Ref: "#/components/schemas/" + name}
+}
+
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
 // operation is what the table of routes says of a route.
@@ -104,7 +111,7 @@ type written struct {
 func (d *document) writeRoutes() {
 	outcome := d.schema(model.Outcome{})
 	for _, w := range []written{
-		{routeSubmit, oneOrMany(d.schema(model.Draft{}), model.MaxOperations), oneOrMany(outcome, model.MaxOperations),
+		{routeSubmit, d.named("Drafts", oneOrMany(d.schema(model.Draft{}), model.MaxOperations)), d.named("Outcomes", oneOrMany(outcome, model.MaxOperations)),
 			"An array is accepted whole or not at all: a problem names the first bad element by `index` and nothing was " +
 				"written. Accepted operations then have their outcomes one by one. 200: none is pending; 202: ask " +
 				"`/v1/operations/{id}` later. One refused operation is answered with its problem. Needs the right named as each operation's type."},
@@ -134,7 +141,7 @@ func (d *document) writeRoutes() {
 		d.config.AddOperation(op)
 	}
 	d.inboxRoutes()
-	d.config.AddOperation(d.body(written{routeVerify, oneOrMany(d.schema(model.Query{}), model.MaxQueries), oneOrMany(d.schema(model.Verdict{}), model.MaxQueries),
+	d.config.AddOperation(d.body(written{routeVerify, d.named("Queries", oneOrMany(d.schema(model.Query{}), model.MaxQueries)), d.named("Verdicts", oneOrMany(d.schema(model.Verdict{}), model.MaxQueries)),
 		"Each query names one licence: by `record`, `identifier`, `number` with `type`, or `file`."}))
 	d.config.AddOperation(d.body(written{routePublicVerify, d.schema(sdk.PublicQuery{}), d.schema(sdk.PublicVerdict{}), "Rate-limited by address; tells nothing of the holder."}))
 
@@ -196,14 +203,104 @@ func (d *document) finish() ([]byte, error) {
 	draft := d.config.Components.Schemas.Map()["Draft"]
 	draft.Required = []string{"type"}
 	draft.Properties["agency"].Description = "The caller's by default."
-	for _, item := range d.config.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put} {
-			if op != nil {
-				op.Responses["default"] = &huma.Response{Description: "A problem", Content: content("application/problem+json", problem)}
+	for _, rt := range routes {
+		op := d.documented(rt)
+		if op == nil {
+			continue
+		}
+		for _, status := range problemStatuses(rt) {
+			if name := strconv.Itoa(status); op.Responses[name] == nil {
+				op.Responses[name] = &huma.Response{Description: problemMeaning[status], Content: content("application/problem+json", problem)}
+			}
+		}
+		op.Responses["default"] = &huma.Response{Description: "A problem", Content: content("application/problem+json", problem)}
+	}
+	d.openAnswers()
+	return json.Marshal(d.config.OpenAPI)
+}
+
+// documented is what the document says of a route, nil for a hidden one.
+func (d *document) documented(rt *route) *huma.Operation {
+	item := d.config.Paths[rt.path]
+	if item == nil || rt.hidden {
+		return nil
+	}
+	switch rt.method {
+	case http.MethodGet:
+		return item.Get
+	case http.MethodPost:
+		return item.Post
+	case http.MethodPut:
+		return item.Put
+	case http.MethodPatch:
+		return item.Patch
+	case http.MethodDelete:
+		return item.Delete
+	}
+	return nil
+}
+
+var problemMeaning = map[int]string{
+	http.StatusBadRequest: "The request is malformed", http.StatusUnauthorized: "Not signed in", http.StatusForbidden: "Without the right",
+	http.StatusNotFound: "There is no such thing", http.StatusConflict: "What the request relies on has changed",
+	http.StatusRequestEntityTooLarge: "The body is too large", http.StatusUnprocessableEntity: "A rule refuses it",
+	http.StatusTooManyRequests: "Too many requests; see Retry-After", http.StatusInternalServerError: "A fault of the node",
+	http.StatusServiceUnavailable: "Nothing was written, safe to send again; see Retry-After", http.StatusGatewayTimeout: "Perhaps written: ask by the operation or send again under the same key",
+}
+
+// problemStatuses are the statuses of the problems that a route may answer with. It follows from the row in the table
+// of routes, so that a new row is documented by being there.
+func problemStatuses(rt *route) []int {
+	all := []int{http.StatusBadRequest, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable}
+	if !rt.open {
+		all = append(all, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound)
+	}
+	if rt.limit > 0 {
+		all = append(all, http.StatusRequestEntityTooLarge)
+	}
+	if rt.method != http.MethodGet && !rt.open && rt != routeVerify {
+		all = append(all, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusGatewayTimeout)
+	}
+	return all
+}
+
+// openAnswers lets the schemas that only answers use have further members: a newer node may say more, and a client
+// that was made from this document goes on reading it. What a request uses stays closed, as the decoder is.
+func (d *document) openAnswers() {
+	schemas := d.config.Components.Schemas.Map()
+	asked := map[string]bool{}
+	var walk func(s *huma.Schema)
+	walk = func(s *huma.Schema) {
+		if s == nil {
+			return
+		}
+		if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok && !asked[name] {
+			asked[name] = true
+			walk(schemas[name])
+		}
+		walk(s.Items)
+		for _, p := range s.Properties {
+			walk(p)
+		}
+		for _, p := range s.OneOf {
+			walk(p)
+		}
+		if of, ok := s.AdditionalProperties.(*huma.Schema); ok {
+			walk(of)
+		}
+	}
+	for _, rt := range routes {
+		if op := d.documented(rt); op != nil && op.RequestBody != nil {
+			for _, c := range op.RequestBody.Content {
+				walk(c.Schema)
 			}
 		}
 	}
-	return json.Marshal(d.config.OpenAPI)
+	for name, s := range schemas {
+		if !asked[name] && s.AdditionalProperties == false {
+			s.AdditionalProperties = nil
+		}
+	}
 }
 
 func (a *API) getOpenAPI(x *exchange) error {
@@ -213,3 +310,6 @@ func (a *API) getOpenAPI(x *exchange) error {
 	_, _ = x.Write(a.document) // the client may be gone
 	return nil
 }
+
+// Document is /openapi.json.
+func (a *API) Document() []byte { return bytes.Clone(a.document) }
