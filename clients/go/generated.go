@@ -18,6 +18,7 @@ import (
 
 // Defines values for ProblemCode.
 const (
+	AccessLogUnavailable    ProblemCode = "access_log_unavailable"
 	AgencyNotActive         ProblemCode = "agency_not_active"
 	AgencyUnknown           ProblemCode = "agency_unknown"
 	AlreadyApproved         ProblemCode = "already_approved"
@@ -40,6 +41,7 @@ const (
 	ConfidentialField       ProblemCode = "confidential_field"
 	ContentMismatch         ProblemCode = "content_mismatch"
 	ControlCharacter        ProblemCode = "control_character"
+	CrossOrigin             ProblemCode = "cross_origin"
 	DelegationNotInForce    ProblemCode = "delegation_not_in_force"
 	DelegationUnknown       ProblemCode = "delegation_unknown"
 	DraftChanged            ProblemCode = "draft_changed"
@@ -61,6 +63,7 @@ const (
 	InboxFull               ProblemCode = "inbox_full"
 	Internal                ProblemCode = "internal"
 	InvalidJson             ProblemCode = "invalid_json"
+	IssuerUnreachable       ProblemCode = "issuer_unreachable"
 	KeyUnknown              ProblemCode = "key_unknown"
 	LedgerUnavailable       ProblemCode = "ledger_unavailable"
 	LevelUnsupported        ProblemCode = "level_unsupported"
@@ -85,9 +88,11 @@ const (
 	RateLimited             ProblemCode = "rate_limited"
 	RegionNotPermitted      ProblemCode = "region_not_permitted"
 	RegistryChanged         ProblemCode = "registry_changed"
+	RolesIncompatible       ProblemCode = "roles_incompatible"
 	ShuttingDown            ProblemCode = "shutting_down"
 	SignatureInvalid        ProblemCode = "signature_invalid"
 	StorageFull             ProblemCode = "storage_full"
+	SubjectTaken            ProblemCode = "subject_taken"
 	TimeMismatch            ProblemCode = "time_mismatch"
 	TimeSkew                ProblemCode = "time_skew"
 	TooDeep                 ProblemCode = "too_deep"
@@ -107,6 +112,8 @@ const (
 // Valid indicates whether the value is a known member of the ProblemCode enum.
 func (e ProblemCode) Valid() bool {
 	switch e {
+	case AccessLogUnavailable:
+		return true
 	case AgencyNotActive:
 		return true
 	case AgencyUnknown:
@@ -151,6 +158,8 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ControlCharacter:
 		return true
+	case CrossOrigin:
+		return true
 	case DelegationNotInForce:
 		return true
 	case DelegationUnknown:
@@ -192,6 +201,8 @@ func (e ProblemCode) Valid() bool {
 	case Internal:
 		return true
 	case InvalidJson:
+		return true
+	case IssuerUnreachable:
 		return true
 	case KeyUnknown:
 		return true
@@ -241,11 +252,15 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case RegistryChanged:
 		return true
+	case RolesIncompatible:
+		return true
 	case ShuttingDown:
 		return true
 	case SignatureInvalid:
 		return true
 	case StorageFull:
+		return true
+	case SubjectTaken:
 		return true
 	case TimeMismatch:
 		return true
@@ -282,16 +297,16 @@ func (e ProblemCode) Valid() bool {
 
 // Defines values for ProblemWritten.
 const (
-	Nothing ProblemWritten = "nothing"
-	Perhaps ProblemWritten = "perhaps"
+	ProblemWrittenNothing ProblemWritten = "nothing"
+	ProblemWrittenPerhaps ProblemWritten = "perhaps"
 )
 
 // Valid indicates whether the value is a known member of the ProblemWritten enum.
 func (e ProblemWritten) Valid() bool {
 	switch e {
-	case Nothing:
+	case ProblemWrittenNothing:
 		return true
-	case Perhaps:
+	case ProblemWrittenPerhaps:
 		return true
 	default:
 		return false
@@ -577,6 +592,34 @@ func (e EnactParamsWait) Valid() bool {
 	}
 }
 
+// Batch defines model for Batch.
+type Batch struct {
+	Agency *string `json:"agency,omitempty"`
+	File   string  `json:"file"`
+	Id     string  `json:"id"`
+	Name   string  `json:"name"`
+	Rows   int64   `json:"rows"`
+	State  string  `json:"state"`
+	Type   string  `json:"type"`
+	Until  *string `json:"until,omitempty"`
+	Used   int64   `json:"used"`
+}
+
+// BatchTerms defines model for BatchTerms.
+type BatchTerms struct {
+	Agency *string `json:"agency,omitempty"`
+	File   string  `json:"file"`
+	Name   string  `json:"name"`
+	Rows   int64   `json:"rows"`
+	Type   string  `json:"type"`
+}
+
+// DecidedDraft defines model for DecidedDraft.
+type DecidedDraft struct {
+	Draft    HeldDraft  `json:"draft"`
+	Outcomes *[]Outcome `json:"outcomes,omitempty"`
+}
+
 // Decision defines model for Decision.
 type Decision struct {
 	Date   string `json:"date"`
@@ -602,6 +645,54 @@ type Draft struct {
 	Record       *string              `json:"record,omitempty"`
 	Type         string               `json:"type"`
 	Version      *int64               `json:"version,omitempty"`
+}
+
+// DraftApproval defines model for DraftApproval.
+type DraftApproval struct {
+	Content string `json:"content"`
+}
+
+// DraftContent defines model for DraftContent.
+type DraftContent struct {
+	Draft HeldDraft   `json:"draft"`
+	Next  *int64      `json:"next,omitempty"`
+	Rows  *[]DraftRow `json:"rows"`
+}
+
+// DraftDecision defines model for DraftDecision.
+type DraftDecision struct {
+	At     string       `json:"at"`
+	By     *DraftPerson `json:"by,omitempty"`
+	Reason *string      `json:"reason,omitempty"`
+}
+
+// DraftPage defines model for DraftPage.
+type DraftPage struct {
+	Drafts *[]HeldDraft `json:"drafts"`
+	Next   *string      `json:"next,omitempty"`
+}
+
+// DraftPerson defines model for DraftPerson.
+type DraftPerson struct {
+	Agency    string  `json:"agency"`
+	Name      *string `json:"name,omitempty"`
+	Person    string  `json:"person"`
+	Principal string  `json:"principal"`
+}
+
+// DraftReason defines model for DraftReason.
+type DraftReason struct {
+	Reason string `json:"reason"`
+}
+
+// DraftRow defines model for DraftRow.
+type DraftRow struct {
+	En        string     `json:"en"`
+	Index     int64      `json:"index"`
+	Moved     *bool      `json:"moved,omitempty"`
+	Operation Draft      `json:"operation"`
+	Record    *RowRecord `json:"record,omitempty"`
+	Zh        string     `json:"zh"`
 }
 
 // Drafts defines model for Drafts.
@@ -637,6 +728,36 @@ type FileDigest struct {
 	Sealed bool   `json:"sealed"`
 	Sha256 string `json:"sha256"`
 	Sm3    string `json:"sm3"`
+}
+
+// HeldBatch defines model for HeldBatch.
+type HeldBatch struct {
+	Batch Batch      `json:"batch"`
+	Draft *HeldDraft `json:"draft,omitempty"`
+}
+
+// HeldDraft defines model for HeldDraft.
+type HeldDraft struct {
+	Agencies     *[]string        `json:"agencies"`
+	Batch        *BatchTerms      `json:"batch,omitempty"`
+	Content      string           `json:"content"`
+	Created      string           `json:"created"`
+	Decision     *DraftDecision   `json:"decision,omitempty"`
+	Drafter      DraftPerson      `json:"drafter"`
+	En           string           `json:"en"`
+	Erased       *bool            `json:"erased,omitempty"`
+	Expires      string           `json:"expires"`
+	Id           string           `json:"id"`
+	MayDecide    bool             `json:"may_decide"`
+	Mine         bool             `json:"mine"`
+	OperationIds *[]string        `json:"operation_ids,omitempty"`
+	Operations   int64            `json:"operations"`
+	Problem      *Problem         `json:"problem,omitempty"`
+	Rules        *[]string        `json:"rules"`
+	Sent         *bool            `json:"sent,omitempty"`
+	State        string           `json:"state"`
+	Types        map[string]int64 `json:"types"`
+	Zh           string           `json:"zh"`
 }
 
 // HistoryEntry defines model for HistoryEntry.
@@ -761,6 +882,9 @@ type NewProposal struct {
 	Version *int64      `json:"version,omitempty"`
 }
 
+// Nothing defines model for Nothing.
+type Nothing = map[string]interface{}
+
 // Opening defines model for Opening.
 type Opening struct {
 	Salt  string      `json:"salt"`
@@ -859,6 +983,7 @@ type Query struct {
 	Presentation *map[string]Opening `json:"presentation,omitempty"`
 	Record       *string             `json:"record,omitempty"`
 	Type         *string             `json:"type,omitempty"`
+	Use          *Use                `json:"use,omitempty"`
 }
 
 // Receipt defines model for Receipt.
@@ -904,9 +1029,25 @@ type Reflects struct {
 	Registry int64 `json:"registry"`
 }
 
+// RowRecord defines model for RowRecord.
+type RowRecord struct {
+	State   string `json:"state"`
+	Version int64  `json:"version"`
+}
+
 // StatusWord defines model for StatusWord.
 type StatusWord struct {
 	Status string `json:"status"`
+}
+
+// Use defines model for Use.
+type Use struct {
+	BusinessCode *string `json:"businessCode,omitempty"`
+	ItemCode     *string `json:"itemCode,omitempty"`
+	ItemName     *string `json:"itemName,omitempty"`
+	OrgName      *string `json:"orgName,omitempty"`
+	Purpose      *string `json:"purpose,omitempty"`
+	Username     *string `json:"username,omitempty"`
 }
 
 // Verdict defines model for Verdict.
@@ -954,10 +1095,86 @@ type View struct {
 	Version   int64       `json:"version"`
 }
 
+// Whoami defines model for Whoami.
+type Whoami struct {
+	// Agency The agency for which it acts, with those below it.
+	Agency *string `json:"agency,omitempty"`
+
+	// Id The user's id, or that of a key that belongs to no user.
+	Id string `json:"id"`
+
+	// May The actions that it may do for its own agency.
+	May *[]string `json:"may"`
+
+	// Name What the person or system is called at this node.
+	Name string `json:"name"`
+
+	// Party The hosted party whose person it is.
+	Party *string `json:"party,omitempty"`
+
+	// Person Its name on the ledger.
+	Person string    `json:"person"`
+	Roles  *[]string `json:"roles"`
+}
+
 // Window defines model for Window.
 type Window struct {
 	From  string `json:"from"`
 	Until string `json:"until"`
+}
+
+// RegisterBatchParams defines parameters for RegisterBatch.
+type RegisterBatchParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// DraftsParams defines parameters for Drafts.
+type DraftsParams struct {
+	// State pending, approved, rejected, withdrawn or expired.
+	State *string `form:"state,omitempty" json:"state,omitempty"`
+
+	// Mine true: only what the caller drafted.
+	Mine *string `form:"mine,omitempty" json:"mine,omitempty"`
+
+	// After Only drafts that came after this one.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit At most so many, up to 500.
+	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// DraftParams defines parameters for Draft.
+type DraftParams struct {
+	// From The first operation to show.
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// Limit At most so many operations, up to 500.
+	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ApproveDraftParams defines parameters for ApproveDraft.
+type ApproveDraftParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// RejectDraftParams defines parameters for RejectDraft.
+type RejectDraftParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ResendDraftParams defines parameters for ResendDraft.
+type ResendDraftParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// WithdrawDraftParams defines parameters for WithdrawDraft.
+type WithdrawDraftParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // EventsParams defines parameters for Events.
@@ -979,10 +1196,18 @@ type IssueParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // IssueParamsWait defines parameters for Issue.
 type IssueParamsWait string
+
+// Issue202JSONResponseBody defines parameters for Issue.
+type Issue202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // LicenceActParams defines parameters for LicenceAct.
 type LicenceActParams struct {
@@ -991,6 +1216,9 @@ type LicenceActParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // LicenceActParamsWait defines parameters for LicenceAct.
@@ -999,6 +1227,11 @@ type LicenceActParamsWait string
 // LicenceActParamsAct defines parameters for LicenceAct.
 type LicenceActParamsAct string
 
+// LicenceAct202JSONResponseBody defines parameters for LicenceAct.
+type LicenceAct202JSONResponseBody struct {
+	union json.RawMessage
+}
+
 // SubmitParams defines parameters for Submit.
 type SubmitParams struct {
 	// Wait committed waits up to 10 seconds; accepted answers once the operations are durable.
@@ -1006,10 +1239,18 @@ type SubmitParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // SubmitParamsWait defines parameters for Submit.
 type SubmitParamsWait string
+
+// Submit202JSONResponseBody defines parameters for Submit.
+type Submit202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // HistoryParams defines parameters for History.
 type HistoryParams struct {
@@ -1027,10 +1268,18 @@ type SetEndpointParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // SetEndpointParamsWait defines parameters for SetEndpoint.
 type SetEndpointParamsWait string
+
+// SetEndpoint202JSONResponseBody defines parameters for SetEndpoint.
+type SetEndpoint202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // RotateKeyParams defines parameters for RotateKey.
 type RotateKeyParams struct {
@@ -1039,10 +1288,18 @@ type RotateKeyParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // RotateKeyParamsWait defines parameters for RotateKey.
 type RotateKeyParamsWait string
+
+// RotateKey202JSONResponseBody defines parameters for RotateKey.
+type RotateKey202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // DelegateParams defines parameters for Delegate.
 type DelegateParams struct {
@@ -1051,10 +1308,18 @@ type DelegateParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // DelegateParamsWait defines parameters for Delegate.
 type DelegateParamsWait string
+
+// Delegate202JSONResponseBody defines parameters for Delegate.
+type Delegate202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // EndDelegationParams defines parameters for EndDelegation.
 type EndDelegationParams struct {
@@ -1063,10 +1328,18 @@ type EndDelegationParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // EndDelegationParamsWait defines parameters for EndDelegation.
 type EndDelegationParamsWait string
+
+// EndDelegation202JSONResponseBody defines parameters for EndDelegation.
+type EndDelegation202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // HostPartyParams defines parameters for HostParty.
 type HostPartyParams struct {
@@ -1075,10 +1348,18 @@ type HostPartyParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // HostPartyParamsWait defines parameters for HostParty.
 type HostPartyParamsWait string
+
+// HostParty202JSONResponseBody defines parameters for HostParty.
+type HostParty202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // ReleasePartyParams defines parameters for ReleaseParty.
 type ReleasePartyParams struct {
@@ -1087,10 +1368,18 @@ type ReleasePartyParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // ReleasePartyParamsWait defines parameters for ReleaseParty.
 type ReleasePartyParamsWait string
+
+// ReleaseParty202JSONResponseBody defines parameters for ReleaseParty.
+type ReleaseParty202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // ProposeParams defines parameters for Propose.
 type ProposeParams struct {
@@ -1099,10 +1388,18 @@ type ProposeParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // ProposeParamsWait defines parameters for Propose.
 type ProposeParamsWait string
+
+// Propose202JSONResponseBody defines parameters for Propose.
+type Propose202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // ApproveParams defines parameters for Approve.
 type ApproveParams struct {
@@ -1111,10 +1408,18 @@ type ApproveParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // ApproveParamsWait defines parameters for Approve.
 type ApproveParamsWait string
+
+// Approve202JSONResponseBody defines parameters for Approve.
+type Approve202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // CloseParams defines parameters for Close.
 type CloseParams struct {
@@ -1123,10 +1428,18 @@ type CloseParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // CloseParamsWait defines parameters for Close.
 type CloseParamsWait string
+
+// Close202JSONResponseBody defines parameters for Close.
+type Close202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // EnactParams defines parameters for Enact.
 type EnactParams struct {
@@ -1135,10 +1448,18 @@ type EnactParams struct {
 
 	// IdempotencyKey 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// ZhenglianBatch The id of the open batch that the request belongs to.
+	ZhenglianBatch *string `json:"Zhenglian-Batch,omitempty"`
 }
 
 // EnactParamsWait defines parameters for Enact.
 type EnactParamsWait string
+
+// Enact202JSONResponseBody defines parameters for Enact.
+type Enact202JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // RegistryListParams defines parameters for RegistryList.
 type RegistryListParams struct {
@@ -1151,6 +1472,21 @@ type RegistryListParams struct {
 
 // PublicVerifyJSONRequestBody defines body for PublicVerify for application/json ContentType.
 type PublicVerifyJSONRequestBody = PublicQuery
+
+// RegisterBatchJSONRequestBody defines body for RegisterBatch for application/json ContentType.
+type RegisterBatchJSONRequestBody = BatchTerms
+
+// ApproveDraftJSONRequestBody defines body for ApproveDraft for application/json ContentType.
+type ApproveDraftJSONRequestBody = DraftApproval
+
+// RejectDraftJSONRequestBody defines body for RejectDraft for application/json ContentType.
+type RejectDraftJSONRequestBody = DraftReason
+
+// ResendDraftJSONRequestBody defines body for ResendDraft for application/json ContentType.
+type ResendDraftJSONRequestBody = Nothing
+
+// WithdrawDraftJSONRequestBody defines body for WithdrawDraft for application/json ContentType.
+type WithdrawDraftJSONRequestBody = Nothing
 
 // IssueJSONRequestBody defines body for Issue for application/json ContentType.
 type IssueJSONRequestBody = NewLicence
@@ -1442,6 +1778,812 @@ func (t *Verdicts) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// AsOutcome returns the union data inside the Issue202JSONResponseBody as a Outcome
+func (t Issue202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the Issue202JSONResponseBody as the provided Outcome
+func (t *Issue202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the Issue202JSONResponseBody, using the provided Outcome
+func (t *Issue202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the Issue202JSONResponseBody as a DecidedDraft
+func (t Issue202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the Issue202JSONResponseBody as the provided DecidedDraft
+func (t *Issue202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the Issue202JSONResponseBody, using the provided DecidedDraft
+func (t *Issue202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Issue202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Issue202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the LicenceAct202JSONResponseBody as a Outcome
+func (t LicenceAct202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the LicenceAct202JSONResponseBody as the provided Outcome
+func (t *LicenceAct202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the LicenceAct202JSONResponseBody, using the provided Outcome
+func (t *LicenceAct202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the LicenceAct202JSONResponseBody as a DecidedDraft
+func (t LicenceAct202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the LicenceAct202JSONResponseBody as the provided DecidedDraft
+func (t *LicenceAct202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the LicenceAct202JSONResponseBody, using the provided DecidedDraft
+func (t *LicenceAct202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t LicenceAct202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *LicenceAct202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcomes returns the union data inside the Submit202JSONResponseBody as a Outcomes
+func (t Submit202JSONResponseBody) AsOutcomes() (Outcomes, error) {
+	var body Outcomes
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcomes overwrites any union data inside the Submit202JSONResponseBody as the provided Outcomes
+func (t *Submit202JSONResponseBody) FromOutcomes(v Outcomes) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcomes performs a merge with any union data inside the Submit202JSONResponseBody, using the provided Outcomes
+func (t *Submit202JSONResponseBody) MergeOutcomes(v Outcomes) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the Submit202JSONResponseBody as a DecidedDraft
+func (t Submit202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the Submit202JSONResponseBody as the provided DecidedDraft
+func (t *Submit202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the Submit202JSONResponseBody, using the provided DecidedDraft
+func (t *Submit202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Submit202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Submit202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the SetEndpoint202JSONResponseBody as a Outcome
+func (t SetEndpoint202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the SetEndpoint202JSONResponseBody as the provided Outcome
+func (t *SetEndpoint202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the SetEndpoint202JSONResponseBody, using the provided Outcome
+func (t *SetEndpoint202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the SetEndpoint202JSONResponseBody as a DecidedDraft
+func (t SetEndpoint202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the SetEndpoint202JSONResponseBody as the provided DecidedDraft
+func (t *SetEndpoint202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the SetEndpoint202JSONResponseBody, using the provided DecidedDraft
+func (t *SetEndpoint202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t SetEndpoint202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *SetEndpoint202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the RotateKey202JSONResponseBody as a Outcome
+func (t RotateKey202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the RotateKey202JSONResponseBody as the provided Outcome
+func (t *RotateKey202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the RotateKey202JSONResponseBody, using the provided Outcome
+func (t *RotateKey202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the RotateKey202JSONResponseBody as a DecidedDraft
+func (t RotateKey202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the RotateKey202JSONResponseBody as the provided DecidedDraft
+func (t *RotateKey202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the RotateKey202JSONResponseBody, using the provided DecidedDraft
+func (t *RotateKey202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t RotateKey202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *RotateKey202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the Delegate202JSONResponseBody as a Outcome
+func (t Delegate202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the Delegate202JSONResponseBody as the provided Outcome
+func (t *Delegate202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the Delegate202JSONResponseBody, using the provided Outcome
+func (t *Delegate202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the Delegate202JSONResponseBody as a DecidedDraft
+func (t Delegate202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the Delegate202JSONResponseBody as the provided DecidedDraft
+func (t *Delegate202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the Delegate202JSONResponseBody, using the provided DecidedDraft
+func (t *Delegate202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Delegate202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Delegate202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the EndDelegation202JSONResponseBody as a Outcome
+func (t EndDelegation202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the EndDelegation202JSONResponseBody as the provided Outcome
+func (t *EndDelegation202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the EndDelegation202JSONResponseBody, using the provided Outcome
+func (t *EndDelegation202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the EndDelegation202JSONResponseBody as a DecidedDraft
+func (t EndDelegation202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the EndDelegation202JSONResponseBody as the provided DecidedDraft
+func (t *EndDelegation202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the EndDelegation202JSONResponseBody, using the provided DecidedDraft
+func (t *EndDelegation202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t EndDelegation202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *EndDelegation202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the HostParty202JSONResponseBody as a Outcome
+func (t HostParty202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the HostParty202JSONResponseBody as the provided Outcome
+func (t *HostParty202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the HostParty202JSONResponseBody, using the provided Outcome
+func (t *HostParty202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the HostParty202JSONResponseBody as a DecidedDraft
+func (t HostParty202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the HostParty202JSONResponseBody as the provided DecidedDraft
+func (t *HostParty202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the HostParty202JSONResponseBody, using the provided DecidedDraft
+func (t *HostParty202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t HostParty202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *HostParty202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the ReleaseParty202JSONResponseBody as a Outcome
+func (t ReleaseParty202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the ReleaseParty202JSONResponseBody as the provided Outcome
+func (t *ReleaseParty202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the ReleaseParty202JSONResponseBody, using the provided Outcome
+func (t *ReleaseParty202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the ReleaseParty202JSONResponseBody as a DecidedDraft
+func (t ReleaseParty202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the ReleaseParty202JSONResponseBody as the provided DecidedDraft
+func (t *ReleaseParty202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the ReleaseParty202JSONResponseBody, using the provided DecidedDraft
+func (t *ReleaseParty202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ReleaseParty202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ReleaseParty202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the Propose202JSONResponseBody as a Outcome
+func (t Propose202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the Propose202JSONResponseBody as the provided Outcome
+func (t *Propose202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the Propose202JSONResponseBody, using the provided Outcome
+func (t *Propose202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the Propose202JSONResponseBody as a DecidedDraft
+func (t Propose202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the Propose202JSONResponseBody as the provided DecidedDraft
+func (t *Propose202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the Propose202JSONResponseBody, using the provided DecidedDraft
+func (t *Propose202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Propose202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Propose202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the Approve202JSONResponseBody as a Outcome
+func (t Approve202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the Approve202JSONResponseBody as the provided Outcome
+func (t *Approve202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the Approve202JSONResponseBody, using the provided Outcome
+func (t *Approve202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the Approve202JSONResponseBody as a DecidedDraft
+func (t Approve202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the Approve202JSONResponseBody as the provided DecidedDraft
+func (t *Approve202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the Approve202JSONResponseBody, using the provided DecidedDraft
+func (t *Approve202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Approve202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Approve202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the Close202JSONResponseBody as a Outcome
+func (t Close202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the Close202JSONResponseBody as the provided Outcome
+func (t *Close202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the Close202JSONResponseBody, using the provided Outcome
+func (t *Close202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the Close202JSONResponseBody as a DecidedDraft
+func (t Close202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the Close202JSONResponseBody as the provided DecidedDraft
+func (t *Close202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the Close202JSONResponseBody, using the provided DecidedDraft
+func (t *Close202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Close202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Close202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsOutcome returns the union data inside the Enact202JSONResponseBody as a Outcome
+func (t Enact202JSONResponseBody) AsOutcome() (Outcome, error) {
+	var body Outcome
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromOutcome overwrites any union data inside the Enact202JSONResponseBody as the provided Outcome
+func (t *Enact202JSONResponseBody) FromOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeOutcome performs a merge with any union data inside the Enact202JSONResponseBody, using the provided Outcome
+func (t *Enact202JSONResponseBody) MergeOutcome(v Outcome) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDecidedDraft returns the union data inside the Enact202JSONResponseBody as a DecidedDraft
+func (t Enact202JSONResponseBody) AsDecidedDraft() (DecidedDraft, error) {
+	var body DecidedDraft
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDecidedDraft overwrites any union data inside the Enact202JSONResponseBody as the provided DecidedDraft
+func (t *Enact202JSONResponseBody) FromDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDecidedDraft performs a merge with any union data inside the Enact202JSONResponseBody, using the provided DecidedDraft
+func (t *Enact202JSONResponseBody) MergeDecidedDraft(v DecidedDraft) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Enact202JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Enact202JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
 
@@ -1543,6 +2685,117 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /readyz (the `Readyz` operationId).
 	Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RegisterBatchWithBody Register what will be sent in many requests 登记批次
+	//
+	// Needs the right named as the operations' type.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/batches (the `RegisterBatch` operationId).
+	RegisterBatchWithBody(ctx context.Context, params *RegisterBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RegisterBatch Register what will be sent in many requests 登记批次
+	//
+	// Needs the right named as the operations' type.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/batches (the `RegisterBatch` operationId).
+	RegisterBatch(ctx context.Context, params *RegisterBatchParams, body RegisterBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Batch How a batch stands 查看批次
+	//
+	// Needs the right `draft.read`.
+	//
+	// Corresponds with GET /v1/batches/{id} (the `Batch` operationId).
+	Batch(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Drafts What waits for another person's approval 待复核事项
+	//
+	// Needs the right `draft.read`.
+	//
+	// Corresponds with GET /v1/drafts (the `Drafts` operationId).
+	Drafts(ctx context.Context, params *DraftsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Draft A draft and what it asks for 查看待复核事项
+	//
+	// Needs the right `draft.read`.
+	//
+	// Corresponds with GET /v1/drafts/{id} (the `Draft` operationId).
+	Draft(ctx context.Context, id string, params *DraftParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApproveDraftWithBody Approve a draft 同意
+	//
+	// By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does. Needs the right `draft.read`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
+	ApproveDraftWithBody(ctx context.Context, id string, params *ApproveDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApproveDraft Approve a draft 同意
+	//
+	// By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does. Needs the right `draft.read`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
+	ApproveDraft(ctx context.Context, id string, params *ApproveDraftParams, body ApproveDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RejectDraftWithBody Reject a draft 驳回
+	//
+	// By who might approve it. Needs the right `draft.read`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/reject (the `RejectDraft` operationId).
+	RejectDraftWithBody(ctx context.Context, id string, params *RejectDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RejectDraft Reject a draft 驳回
+	//
+	// By who might approve it. Needs the right `draft.read`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/reject (the `RejectDraft` operationId).
+	RejectDraft(ctx context.Context, id string, params *RejectDraftParams, body RejectDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResendDraftWithBody Send the content of one's own draft once more 重新提交
+	//
+	// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/resend (the `ResendDraft` operationId).
+	ResendDraftWithBody(ctx context.Context, id string, params *ResendDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResendDraft Send the content of one's own draft once more 重新提交
+	//
+	// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/resend (the `ResendDraft` operationId).
+	ResendDraft(ctx context.Context, id string, params *ResendDraftParams, body ResendDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawDraftWithBody Take one's own draft back 撤回
+	//
+	// By who drafted it. Needs the right `draft.read`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/withdraw (the `WithdrawDraft` operationId).
+	WithdrawDraftWithBody(ctx context.Context, id string, params *WithdrawDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawDraft Take one's own draft back 撤回
+	//
+	// By who drafted it. Needs the right `draft.read`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/withdraw (the `WithdrawDraft` operationId).
+	WithdrawDraft(ctx context.Context, id string, params *WithdrawDraftParams, body WithdrawDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Events All operations as server-sent events 事件流
 	//
@@ -1844,6 +3097,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/verify (the `Verify` operationId).
 	Verify(ctx context.Context, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Whoami Who is signed in, and what he may do 查看本人信息
+	//
+	// Needs the right `self.read`.
+	//
+	// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+	Whoami(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // Healthz Whether the process lives 进程是否存活
@@ -1904,6 +3164,247 @@ func (c *Client) PublicVerify(ctx context.Context, body PublicVerifyJSONRequestB
 // Corresponds with GET /readyz (the `Readyz` operationId).
 func (c *Client) Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReadyzRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RegisterBatchWithBody Register what will be sent in many requests 登记批次
+//
+// Needs the right named as the operations' type.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/batches (the `RegisterBatch` operationId).
+func (c *Client) RegisterBatchWithBody(ctx context.Context, params *RegisterBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRegisterBatchRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RegisterBatch Register what will be sent in many requests 登记批次
+//
+// Needs the right named as the operations' type.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/batches (the `RegisterBatch` operationId).
+func (c *Client) RegisterBatch(ctx context.Context, params *RegisterBatchParams, body RegisterBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRegisterBatchRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Batch How a batch stands 查看批次
+//
+// Needs the right `draft.read`.
+//
+// Corresponds with GET /v1/batches/{id} (the `Batch` operationId).
+func (c *Client) Batch(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBatchRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Drafts What waits for another person's approval 待复核事项
+//
+// Needs the right `draft.read`.
+//
+// Corresponds with GET /v1/drafts (the `Drafts` operationId).
+func (c *Client) Drafts(ctx context.Context, params *DraftsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDraftsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Draft A draft and what it asks for 查看待复核事项
+//
+// Needs the right `draft.read`.
+//
+// Corresponds with GET /v1/drafts/{id} (the `Draft` operationId).
+func (c *Client) Draft(ctx context.Context, id string, params *DraftParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDraftRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApproveDraftWithBody Approve a draft 同意
+//
+// By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does. Needs the right `draft.read`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
+func (c *Client) ApproveDraftWithBody(ctx context.Context, id string, params *ApproveDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveDraftRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApproveDraft Approve a draft 同意
+//
+// By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does. Needs the right `draft.read`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
+func (c *Client) ApproveDraft(ctx context.Context, id string, params *ApproveDraftParams, body ApproveDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveDraftRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RejectDraftWithBody Reject a draft 驳回
+//
+// By who might approve it. Needs the right `draft.read`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/drafts/{id}/reject (the `RejectDraft` operationId).
+func (c *Client) RejectDraftWithBody(ctx context.Context, id string, params *RejectDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRejectDraftRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RejectDraft Reject a draft 驳回
+//
+// By who might approve it. Needs the right `draft.read`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/drafts/{id}/reject (the `RejectDraft` operationId).
+func (c *Client) RejectDraft(ctx context.Context, id string, params *RejectDraftParams, body RejectDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRejectDraftRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResendDraftWithBody Send the content of one's own draft once more 重新提交
+//
+// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/drafts/{id}/resend (the `ResendDraft` operationId).
+func (c *Client) ResendDraftWithBody(ctx context.Context, id string, params *ResendDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResendDraftRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResendDraft Send the content of one's own draft once more 重新提交
+//
+// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/drafts/{id}/resend (the `ResendDraft` operationId).
+func (c *Client) ResendDraft(ctx context.Context, id string, params *ResendDraftParams, body ResendDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResendDraftRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawDraftWithBody Take one's own draft back 撤回
+//
+// By who drafted it. Needs the right `draft.read`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/drafts/{id}/withdraw (the `WithdrawDraft` operationId).
+func (c *Client) WithdrawDraftWithBody(ctx context.Context, id string, params *WithdrawDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawDraftRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawDraft Take one's own draft back 撤回
+//
+// By who drafted it. Needs the right `draft.read`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/drafts/{id}/withdraw (the `WithdrawDraft` operationId).
+func (c *Client) WithdrawDraft(ctx context.Context, id string, params *WithdrawDraftParams, body WithdrawDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawDraftRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2565,6 +4066,23 @@ func (c *Client) Verify(ctx context.Context, body VerifyJSONRequestBody, reqEdit
 	return c.Client.Do(req)
 }
 
+// Whoami Who is signed in, and what he may do 查看本人信息
+//
+// Needs the right `self.read`.
+//
+// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+func (c *Client) Whoami(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWhoamiRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // NewHealthzRequest constructs an http.Request for the Healthz method
 func NewHealthzRequest(server string) (*http.Request, error) {
 	var err error
@@ -2654,6 +4172,506 @@ func NewReadyzRequest(server string) (*http.Request, error) {
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRegisterBatchRequest calls the generic RegisterBatch builder with application/json body
+func NewRegisterBatchRequest(server string, params *RegisterBatchParams, body RegisterBatchJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRegisterBatchRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewRegisterBatchRequestWithBody constructs an http.Request for the RegisterBatch method, with any body, and a specified content type
+func NewRegisterBatchRequestWithBody(server string, params *RegisterBatchParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/batches")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewBatchRequest constructs an http.Request for the Batch method
+func NewBatchRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/batches/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDraftsRequest constructs an http.Request for the Drafts method
+func NewDraftsRequest(server string, params *DraftsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/drafts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Mine != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "mine", *params.Mine, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDraftRequest constructs an http.Request for the Draft method
+func NewDraftRequest(server string, id string, params *DraftParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/drafts/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewApproveDraftRequest calls the generic ApproveDraft builder with application/json body
+func NewApproveDraftRequest(server string, id string, params *ApproveDraftParams, body ApproveDraftJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApproveDraftRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewApproveDraftRequestWithBody constructs an http.Request for the ApproveDraft method, with any body, and a specified content type
+func NewApproveDraftRequestWithBody(server string, id string, params *ApproveDraftParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/drafts/%s/approve", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRejectDraftRequest calls the generic RejectDraft builder with application/json body
+func NewRejectDraftRequest(server string, id string, params *RejectDraftParams, body RejectDraftJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRejectDraftRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewRejectDraftRequestWithBody constructs an http.Request for the RejectDraft method, with any body, and a specified content type
+func NewRejectDraftRequestWithBody(server string, id string, params *RejectDraftParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/drafts/%s/reject", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewResendDraftRequest calls the generic ResendDraft builder with application/json body
+func NewResendDraftRequest(server string, id string, params *ResendDraftParams, body ResendDraftJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewResendDraftRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewResendDraftRequestWithBody constructs an http.Request for the ResendDraft method, with any body, and a specified content type
+func NewResendDraftRequestWithBody(server string, id string, params *ResendDraftParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/drafts/%s/resend", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewWithdrawDraftRequest calls the generic WithdrawDraft builder with application/json body
+func NewWithdrawDraftRequest(server string, id string, params *WithdrawDraftParams, body WithdrawDraftJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewWithdrawDraftRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewWithdrawDraftRequestWithBody constructs an http.Request for the WithdrawDraft method, with any body, and a specified content type
+func NewWithdrawDraftRequestWithBody(server string, id string, params *WithdrawDraftParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/drafts/%s/withdraw", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
 	}
 
 	return req, nil
@@ -2817,6 +4835,17 @@ func NewIssueRequestWithBody(server string, params *IssueParams, contentType str
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -2947,6 +4976,17 @@ func NewLicenceActRequestWithBody(server string, id string, act LicenceActParams
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -3027,6 +5067,17 @@ func NewSubmitRequestWithBody(server string, params *SubmitParams, contentType s
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
 		}
 
 	}
@@ -3273,6 +5324,17 @@ func NewSetEndpointRequestWithBody(server string, id string, params *SetEndpoint
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -3362,6 +5424,17 @@ func NewRotateKeyRequestWithBody(server string, id string, params *RotateKeyPara
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -3442,6 +5515,17 @@ func NewDelegateRequestWithBody(server string, params *DelegateParams, contentTy
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
 		}
 
 	}
@@ -3533,6 +5617,17 @@ func NewEndDelegationRequestWithBody(server string, id string, params *EndDelega
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -3613,6 +5708,17 @@ func NewHostPartyRequestWithBody(server string, params *HostPartyParams, content
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
 		}
 
 	}
@@ -3704,6 +5810,17 @@ func NewReleasePartyRequestWithBody(server string, id string, params *ReleasePar
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -3784,6 +5901,17 @@ func NewProposeRequestWithBody(server string, params *ProposeParams, contentType
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
 		}
 
 	}
@@ -3875,6 +6003,17 @@ func NewApproveRequestWithBody(server string, id string, params *ApproveParams, 
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -3964,6 +6103,17 @@ func NewCloseRequestWithBody(server string, id string, params *CloseParams, cont
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -4051,6 +6201,17 @@ func NewEnactRequestWithBody(server string, id string, params *EnactParams, cont
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.ZhenglianBatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Zhenglian-Batch", *params.ZhenglianBatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Zhenglian-Batch", headerParam1)
 		}
 
 	}
@@ -4212,6 +6373,33 @@ func NewVerifyRequestWithBody(server string, contentType string, body io.Reader)
 	return req, nil
 }
 
+// NewWhoamiRequest constructs an http.Request for the Whoami method
+func NewWhoamiRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/whoami")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -4287,6 +6475,123 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /readyz (the `Readyz` operationId).
 	ReadyzWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ReadyzResponse, error)
+
+	// RegisterBatchWithBodyWithResponse Register what will be sent in many requests 登记批次
+	//
+	// Needs the right named as the operations' type.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/batches (the `RegisterBatch` operationId).
+	RegisterBatchWithBodyWithResponse(ctx context.Context, params *RegisterBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RegisterBatchResponse, error)
+
+	// RegisterBatchWithResponse Register what will be sent in many requests 登记批次
+	//
+	// Needs the right named as the operations' type.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/batches (the `RegisterBatch` operationId).
+	RegisterBatchWithResponse(ctx context.Context, params *RegisterBatchParams, body RegisterBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*RegisterBatchResponse, error)
+
+	// BatchWithResponse How a batch stands 查看批次
+	//
+	// Needs the right `draft.read`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/batches/{id} (the `Batch` operationId).
+	BatchWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*BatchResponse, error)
+
+	// DraftsWithResponse What waits for another person's approval 待复核事项
+	//
+	// Needs the right `draft.read`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/drafts (the `Drafts` operationId).
+	DraftsWithResponse(ctx context.Context, params *DraftsParams, reqEditors ...RequestEditorFn) (*DraftsResponse, error)
+
+	// DraftWithResponse A draft and what it asks for 查看待复核事项
+	//
+	// Needs the right `draft.read`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/drafts/{id} (the `Draft` operationId).
+	DraftWithResponse(ctx context.Context, id string, params *DraftParams, reqEditors ...RequestEditorFn) (*DraftResponse, error)
+
+	// ApproveDraftWithBodyWithResponse Approve a draft 同意
+	//
+	// By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does. Needs the right `draft.read`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
+	ApproveDraftWithBodyWithResponse(ctx context.Context, id string, params *ApproveDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveDraftResponse, error)
+
+	// ApproveDraftWithResponse Approve a draft 同意
+	//
+	// By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does. Needs the right `draft.read`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
+	ApproveDraftWithResponse(ctx context.Context, id string, params *ApproveDraftParams, body ApproveDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveDraftResponse, error)
+
+	// RejectDraftWithBodyWithResponse Reject a draft 驳回
+	//
+	// By who might approve it. Needs the right `draft.read`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/reject (the `RejectDraft` operationId).
+	RejectDraftWithBodyWithResponse(ctx context.Context, id string, params *RejectDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RejectDraftResponse, error)
+
+	// RejectDraftWithResponse Reject a draft 驳回
+	//
+	// By who might approve it. Needs the right `draft.read`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/reject (the `RejectDraft` operationId).
+	RejectDraftWithResponse(ctx context.Context, id string, params *RejectDraftParams, body RejectDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectDraftResponse, error)
+
+	// ResendDraftWithBodyWithResponse Send the content of one's own draft once more 重新提交
+	//
+	// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/resend (the `ResendDraft` operationId).
+	ResendDraftWithBodyWithResponse(ctx context.Context, id string, params *ResendDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResendDraftResponse, error)
+
+	// ResendDraftWithResponse Send the content of one's own draft once more 重新提交
+	//
+	// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/resend (the `ResendDraft` operationId).
+	ResendDraftWithResponse(ctx context.Context, id string, params *ResendDraftParams, body ResendDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*ResendDraftResponse, error)
+
+	// WithdrawDraftWithBodyWithResponse Take one's own draft back 撤回
+	//
+	// By who drafted it. Needs the right `draft.read`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/withdraw (the `WithdrawDraft` operationId).
+	WithdrawDraftWithBodyWithResponse(ctx context.Context, id string, params *WithdrawDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawDraftResponse, error)
+
+	// WithdrawDraftWithResponse Take one's own draft back 撤回
+	//
+	// By who drafted it. Needs the right `draft.read`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/withdraw (the `WithdrawDraft` operationId).
+	WithdrawDraftWithResponse(ctx context.Context, id string, params *WithdrawDraftParams, body WithdrawDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawDraftResponse, error)
 
 	// EventsWithResponse All operations as server-sent events 事件流
 	//
@@ -4602,6 +6907,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/verify (the `Verify` operationId).
 	VerifyWithResponse(ctx context.Context, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyResponse, error)
+
+	// WhoamiWithResponse Who is signed in, and what he may do 查看本人信息
+	//
+	// Needs the right `self.read`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+	WhoamiWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*WhoamiResponse, error)
 }
 
 type HealthzResponse struct {
@@ -4755,6 +7069,411 @@ func (r ReadyzResponse) ContentType() string {
 	return ""
 }
 
+type RegisterBatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HeldBatch
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *HeldBatch
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RegisterBatchResponse) GetJSON200() *HeldBatch {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RegisterBatchResponse) GetJSON202() *HeldBatch {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RegisterBatchResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RegisterBatchResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RegisterBatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RegisterBatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RegisterBatchResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type BatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HeldBatch
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r BatchResponse) GetJSON200() *HeldBatch {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r BatchResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r BatchResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BatchResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DraftsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DraftPage
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DraftsResponse) GetJSON200() *DraftPage {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DraftsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DraftsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DraftsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DraftsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DraftsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DraftResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DraftContent
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DraftResponse) GetJSON200() *DraftContent {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DraftResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DraftResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DraftResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DraftResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DraftResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ApproveDraftResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecidedDraft
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApproveDraftResponse) GetJSON200() *DecidedDraft {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ApproveDraftResponse) GetJSON202() *DecidedDraft {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ApproveDraftResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ApproveDraftResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApproveDraftResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApproveDraftResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApproveDraftResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RejectDraftResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RejectDraftResponse) GetJSON200() *DecidedDraft {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RejectDraftResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RejectDraftResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RejectDraftResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RejectDraftResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RejectDraftResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ResendDraftResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecidedDraft
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ResendDraftResponse) GetJSON200() *DecidedDraft {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ResendDraftResponse) GetJSON202() *DecidedDraft {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ResendDraftResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ResendDraftResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ResendDraftResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ResendDraftResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ResendDraftResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type WithdrawDraftResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WithdrawDraftResponse) GetJSON200() *DecidedDraft {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r WithdrawDraftResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r WithdrawDraftResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WithdrawDraftResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WithdrawDraftResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WithdrawDraftResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type EventsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4802,7 +7521,7 @@ type IssueResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *Issue202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -4813,7 +7532,7 @@ func (r IssueResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r IssueResponse) GetJSON202() *Outcome {
+func (r IssueResponse) GetJSON202() *Issue202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -4905,7 +7624,7 @@ type LicenceActResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *LicenceAct202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -4916,7 +7635,7 @@ func (r LicenceActResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r LicenceActResponse) GetJSON202() *Outcome {
+func (r LicenceActResponse) GetJSON202() *LicenceAct202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -4960,7 +7679,7 @@ type SubmitResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcomes
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcomes
+	JSON202 *Submit202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -4971,7 +7690,7 @@ func (r SubmitResponse) GetJSON200() *Outcomes {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r SubmitResponse) GetJSON202() *Outcomes {
+func (r SubmitResponse) GetJSON202() *Submit202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5159,7 +7878,7 @@ type SetEndpointResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *SetEndpoint202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5170,7 +7889,7 @@ func (r SetEndpointResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r SetEndpointResponse) GetJSON202() *Outcome {
+func (r SetEndpointResponse) GetJSON202() *SetEndpoint202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5214,7 +7933,7 @@ type RotateKeyResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *RotateKey202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5225,7 +7944,7 @@ func (r RotateKeyResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r RotateKeyResponse) GetJSON202() *Outcome {
+func (r RotateKeyResponse) GetJSON202() *RotateKey202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5269,7 +7988,7 @@ type DelegateResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *Delegate202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5280,7 +7999,7 @@ func (r DelegateResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r DelegateResponse) GetJSON202() *Outcome {
+func (r DelegateResponse) GetJSON202() *Delegate202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5324,7 +8043,7 @@ type EndDelegationResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *EndDelegation202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5335,7 +8054,7 @@ func (r EndDelegationResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r EndDelegationResponse) GetJSON202() *Outcome {
+func (r EndDelegationResponse) GetJSON202() *EndDelegation202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5379,7 +8098,7 @@ type HostPartyResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *HostParty202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5390,7 +8109,7 @@ func (r HostPartyResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r HostPartyResponse) GetJSON202() *Outcome {
+func (r HostPartyResponse) GetJSON202() *HostParty202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5434,7 +8153,7 @@ type ReleasePartyResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *ReleaseParty202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5445,7 +8164,7 @@ func (r ReleasePartyResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r ReleasePartyResponse) GetJSON202() *Outcome {
+func (r ReleasePartyResponse) GetJSON202() *ReleaseParty202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5489,7 +8208,7 @@ type ProposeResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *Propose202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5500,7 +8219,7 @@ func (r ProposeResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r ProposeResponse) GetJSON202() *Outcome {
+func (r ProposeResponse) GetJSON202() *Propose202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5544,7 +8263,7 @@ type ApproveResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *Approve202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5555,7 +8274,7 @@ func (r ApproveResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r ApproveResponse) GetJSON202() *Outcome {
+func (r ApproveResponse) GetJSON202() *Approve202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5599,7 +8318,7 @@ type CloseResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *Close202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5610,7 +8329,7 @@ func (r CloseResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r CloseResponse) GetJSON202() *Outcome {
+func (r CloseResponse) GetJSON202() *Close202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5654,7 +8373,7 @@ type EnactResponse struct {
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Outcome
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Outcome
+	JSON202 *Enact202JSONResponseBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
@@ -5665,7 +8384,7 @@ func (r EnactResponse) GetJSON200() *Outcome {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r EnactResponse) GetJSON202() *Outcome {
+func (r EnactResponse) GetJSON202() *Enact202JSONResponseBody {
 	return r.JSON202
 }
 
@@ -5847,6 +8566,54 @@ func (r VerifyResponse) ContentType() string {
 	return ""
 }
 
+type WhoamiResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Whoami
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WhoamiResponse) GetJSON200() *Whoami {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r WhoamiResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r WhoamiResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WhoamiResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WhoamiResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WhoamiResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // HealthzWithResponse Whether the process lives 进程是否存活
 //
 // Returns a wrapper object for the known response body format(s).
@@ -5901,6 +8668,201 @@ func (c *ClientWithResponses) ReadyzWithResponse(ctx context.Context, reqEditors
 		return nil, err
 	}
 	return ParseReadyzResponse(rsp)
+}
+
+// RegisterBatchWithBodyWithResponse Register what will be sent in many requests 登记批次
+//
+// Needs the right named as the operations' type.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/batches (the `RegisterBatch` operationId).
+func (c *ClientWithResponses) RegisterBatchWithBodyWithResponse(ctx context.Context, params *RegisterBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RegisterBatchResponse, error) {
+	rsp, err := c.RegisterBatchWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRegisterBatchResponse(rsp)
+}
+
+// RegisterBatchWithResponse Register what will be sent in many requests 登记批次
+//
+// Needs the right named as the operations' type.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/batches (the `RegisterBatch` operationId).
+func (c *ClientWithResponses) RegisterBatchWithResponse(ctx context.Context, params *RegisterBatchParams, body RegisterBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*RegisterBatchResponse, error) {
+	rsp, err := c.RegisterBatch(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRegisterBatchResponse(rsp)
+}
+
+// BatchWithResponse How a batch stands 查看批次
+//
+// Needs the right `draft.read`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/batches/{id} (the `Batch` operationId).
+func (c *ClientWithResponses) BatchWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*BatchResponse, error) {
+	rsp, err := c.Batch(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBatchResponse(rsp)
+}
+
+// DraftsWithResponse What waits for another person's approval 待复核事项
+//
+// Needs the right `draft.read`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/drafts (the `Drafts` operationId).
+func (c *ClientWithResponses) DraftsWithResponse(ctx context.Context, params *DraftsParams, reqEditors ...RequestEditorFn) (*DraftsResponse, error) {
+	rsp, err := c.Drafts(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDraftsResponse(rsp)
+}
+
+// DraftWithResponse A draft and what it asks for 查看待复核事项
+//
+// Needs the right `draft.read`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/drafts/{id} (the `Draft` operationId).
+func (c *ClientWithResponses) DraftWithResponse(ctx context.Context, id string, params *DraftParams, reqEditors ...RequestEditorFn) (*DraftResponse, error) {
+	rsp, err := c.Draft(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDraftResponse(rsp)
+}
+
+// ApproveDraftWithBodyWithResponse Approve a draft 同意
+//
+// By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does. Needs the right `draft.read`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
+func (c *ClientWithResponses) ApproveDraftWithBodyWithResponse(ctx context.Context, id string, params *ApproveDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveDraftResponse, error) {
+	rsp, err := c.ApproveDraftWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveDraftResponse(rsp)
+}
+
+// ApproveDraftWithResponse Approve a draft 同意
+//
+// By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does. Needs the right `draft.read`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
+func (c *ClientWithResponses) ApproveDraftWithResponse(ctx context.Context, id string, params *ApproveDraftParams, body ApproveDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveDraftResponse, error) {
+	rsp, err := c.ApproveDraft(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveDraftResponse(rsp)
+}
+
+// RejectDraftWithBodyWithResponse Reject a draft 驳回
+//
+// By who might approve it. Needs the right `draft.read`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/reject (the `RejectDraft` operationId).
+func (c *ClientWithResponses) RejectDraftWithBodyWithResponse(ctx context.Context, id string, params *RejectDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RejectDraftResponse, error) {
+	rsp, err := c.RejectDraftWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRejectDraftResponse(rsp)
+}
+
+// RejectDraftWithResponse Reject a draft 驳回
+//
+// By who might approve it. Needs the right `draft.read`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/reject (the `RejectDraft` operationId).
+func (c *ClientWithResponses) RejectDraftWithResponse(ctx context.Context, id string, params *RejectDraftParams, body RejectDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectDraftResponse, error) {
+	rsp, err := c.RejectDraft(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRejectDraftResponse(rsp)
+}
+
+// ResendDraftWithBodyWithResponse Send the content of one's own draft once more 重新提交
+//
+// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/resend (the `ResendDraft` operationId).
+func (c *ClientWithResponses) ResendDraftWithBodyWithResponse(ctx context.Context, id string, params *ResendDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResendDraftResponse, error) {
+	rsp, err := c.ResendDraftWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResendDraftResponse(rsp)
+}
+
+// ResendDraftWithResponse Send the content of one's own draft once more 重新提交
+//
+// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/resend (the `ResendDraft` operationId).
+func (c *ClientWithResponses) ResendDraftWithResponse(ctx context.Context, id string, params *ResendDraftParams, body ResendDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*ResendDraftResponse, error) {
+	rsp, err := c.ResendDraft(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResendDraftResponse(rsp)
+}
+
+// WithdrawDraftWithBodyWithResponse Take one's own draft back 撤回
+//
+// By who drafted it. Needs the right `draft.read`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/withdraw (the `WithdrawDraft` operationId).
+func (c *ClientWithResponses) WithdrawDraftWithBodyWithResponse(ctx context.Context, id string, params *WithdrawDraftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawDraftResponse, error) {
+	rsp, err := c.WithdrawDraftWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawDraftResponse(rsp)
+}
+
+// WithdrawDraftWithResponse Take one's own draft back 撤回
+//
+// By who drafted it. Needs the right `draft.read`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/withdraw (the `WithdrawDraft` operationId).
+func (c *ClientWithResponses) WithdrawDraftWithResponse(ctx context.Context, id string, params *WithdrawDraftParams, body WithdrawDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawDraftResponse, error) {
+	rsp, err := c.WithdrawDraft(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawDraftResponse(rsp)
 }
 
 // EventsWithResponse All operations as server-sent events 事件流
@@ -6428,6 +9390,21 @@ func (c *ClientWithResponses) VerifyWithResponse(ctx context.Context, body Verif
 	return ParseVerifyResponse(rsp)
 }
 
+// WhoamiWithResponse Who is signed in, and what he may do 查看本人信息
+//
+// Needs the right `self.read`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+func (c *ClientWithResponses) WhoamiWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*WhoamiResponse, error) {
+	rsp, err := c.Whoami(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWhoamiResponse(rsp)
+}
+
 // ParseHealthzResponse parses an HTTP response from a HealthzWithResponse call
 func ParseHealthzResponse(rsp *http.Response) (*HealthzResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6534,6 +9511,291 @@ func ParseReadyzResponse(rsp *http.Response) (*ReadyzResponse, error) {
 	return response, nil
 }
 
+// ParseRegisterBatchResponse parses an HTTP response from a RegisterBatchWithResponse call
+func ParseRegisterBatchResponse(rsp *http.Response) (*RegisterBatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RegisterBatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HeldBatch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest HeldBatch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseBatchResponse parses an HTTP response from a BatchWithResponse call
+func ParseBatchResponse(rsp *http.Response) (*BatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HeldBatch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDraftsResponse parses an HTTP response from a DraftsWithResponse call
+func ParseDraftsResponse(rsp *http.Response) (*DraftsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DraftsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DraftPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDraftResponse parses an HTTP response from a DraftWithResponse call
+func ParseDraftResponse(rsp *http.Response) (*DraftResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DraftResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DraftContent
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseApproveDraftResponse parses an HTTP response from a ApproveDraftWithResponse call
+func ParseApproveDraftResponse(rsp *http.Response) (*ApproveDraftResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApproveDraftResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRejectDraftResponse parses an HTTP response from a RejectDraftWithResponse call
+func ParseRejectDraftResponse(rsp *http.Response) (*RejectDraftResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RejectDraftResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseResendDraftResponse parses an HTTP response from a ResendDraftWithResponse call
+func ParseResendDraftResponse(rsp *http.Response) (*ResendDraftResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ResendDraftResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseWithdrawDraftResponse parses an HTTP response from a WithdrawDraftWithResponse call
+func ParseWithdrawDraftResponse(rsp *http.Response) (*WithdrawDraftResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WithdrawDraftResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseEventsResponse parses an HTTP response from a EventsWithResponse call
 func ParseEventsResponse(rsp *http.Response) (*EventsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6582,7 +9844,7 @@ func ParseIssueResponse(rsp *http.Response) (*IssueResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest Issue202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -6655,7 +9917,7 @@ func ParseLicenceActResponse(rsp *http.Response) (*LicenceActResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest LicenceAct202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -6695,7 +9957,7 @@ func ParseSubmitResponse(rsp *http.Response) (*SubmitResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcomes
+		var dest Submit202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -6834,7 +10096,7 @@ func ParseSetEndpointResponse(rsp *http.Response) (*SetEndpointResponse, error) 
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest SetEndpoint202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -6874,7 +10136,7 @@ func ParseRotateKeyResponse(rsp *http.Response) (*RotateKeyResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest RotateKey202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -6914,7 +10176,7 @@ func ParseDelegateResponse(rsp *http.Response) (*DelegateResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest Delegate202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -6954,7 +10216,7 @@ func ParseEndDelegationResponse(rsp *http.Response) (*EndDelegationResponse, err
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest EndDelegation202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -6994,7 +10256,7 @@ func ParseHostPartyResponse(rsp *http.Response) (*HostPartyResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest HostParty202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7034,7 +10296,7 @@ func ParseReleasePartyResponse(rsp *http.Response) (*ReleasePartyResponse, error
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest ReleaseParty202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7074,7 +10336,7 @@ func ParseProposeResponse(rsp *http.Response) (*ProposeResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest Propose202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7114,7 +10376,7 @@ func ParseApproveResponse(rsp *http.Response) (*ApproveResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest Approve202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7154,7 +10416,7 @@ func ParseCloseResponse(rsp *http.Response) (*CloseResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest Close202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7194,7 +10456,7 @@ func ParseEnactResponse(rsp *http.Response) (*EnactResponse, error) {
 		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Outcome
+		var dest Enact202JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7294,6 +10556,39 @@ func ParseVerifyResponse(rsp *http.Response) (*VerifyResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Verdicts
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseWhoamiResponse parses an HTTP response from a WhoamiWithResponse call
+func ParseWhoamiResponse(rsp *http.Response) (*WhoamiResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WhoamiResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Whoami
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -58,6 +58,166 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/batches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Register what will be sent in many requests 登记批次
+         * @description Needs the right named as the operations' type.
+         */
+        post: operations["register-batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/batches/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How a batch stands 查看批次
+         * @description Needs the right `draft.read`.
+         */
+        get: operations["batch"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/drafts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What waits for another person's approval 待复核事项
+         * @description Needs the right `draft.read`.
+         */
+        get: operations["drafts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/drafts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A draft and what it asks for 查看待复核事项
+         * @description Needs the right `draft.read`.
+         */
+        get: operations["draft"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/drafts/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve a draft 同意
+         * @description By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does. Needs the right `draft.read`.
+         */
+        post: operations["approve-draft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/drafts/{id}/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reject a draft 驳回
+         * @description By who might approve it. Needs the right `draft.read`.
+         */
+        post: operations["reject-draft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/drafts/{id}/resend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send the content of one's own draft once more 重新提交
+         * @description By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+         */
+        post: operations["resend-draft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/drafts/{id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take one's own draft back 撤回
+         * @description By who drafted it. Needs the right `draft.read`.
+         */
+        post: operations["withdraw-draft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/events": {
         parameters: {
             query?: never;
@@ -478,10 +638,55 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/whoami": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who is signed in, and what he may do 查看本人信息
+         * @description Needs the right `self.read`.
+         */
+        get: operations["whoami"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        Batch: {
+            agency?: string;
+            file: string;
+            id: string;
+            name: string;
+            /** Format: int64 */
+            rows: number;
+            state: string;
+            type: string;
+            until?: string;
+            /** Format: int64 */
+            used: number;
+        };
+        BatchTerms: {
+            agency?: string;
+            file: string;
+            name: string;
+            /** Format: int64 */
+            rows: number;
+            type: string;
+        };
+        DecidedDraft: {
+            draft: components["schemas"]["HeldDraft"];
+            outcomes?: components["schemas"]["Outcome"][] | null;
+        };
         Decision: {
             date: string;
             number: string;
@@ -503,6 +708,42 @@ export interface components {
             type: string;
             /** Format: int64 */
             version?: number;
+        };
+        DraftApproval: {
+            content: string;
+        };
+        DraftContent: {
+            draft: components["schemas"]["HeldDraft"];
+            /** Format: int64 */
+            next?: number;
+            rows: components["schemas"]["DraftRow"][] | null;
+        };
+        DraftDecision: {
+            at: string;
+            by?: components["schemas"]["DraftPerson"];
+            reason?: string;
+        };
+        DraftPage: {
+            drafts: components["schemas"]["HeldDraft"][] | null;
+            next?: string;
+        };
+        DraftPerson: {
+            agency: string;
+            name?: string;
+            person: string;
+            principal: string;
+        };
+        DraftReason: {
+            reason: string;
+        };
+        DraftRow: {
+            en: string;
+            /** Format: int64 */
+            index: number;
+            moved?: boolean;
+            operation: components["schemas"]["Draft"];
+            record?: components["schemas"]["RowRecord"];
+            zh: string;
         };
         Drafts: components["schemas"]["Draft"] | components["schemas"]["Draft"][];
         Event: {
@@ -530,6 +771,35 @@ export interface components {
             sealed: boolean;
             sha256: string;
             sm3: string;
+        };
+        HeldBatch: {
+            batch: components["schemas"]["Batch"];
+            draft?: components["schemas"]["HeldDraft"];
+        };
+        HeldDraft: {
+            agencies: string[] | null;
+            batch?: components["schemas"]["BatchTerms"];
+            content: string;
+            created: string;
+            decision?: components["schemas"]["DraftDecision"];
+            drafter: components["schemas"]["DraftPerson"];
+            en: string;
+            erased?: boolean;
+            expires: string;
+            id: string;
+            may_decide: boolean;
+            mine: boolean;
+            operation_ids?: string[] | null;
+            /** Format: int64 */
+            operations: number;
+            problem?: components["schemas"]["Problem"];
+            rules: string[] | null;
+            sent?: boolean;
+            state: string;
+            types: {
+                [key: string]: number;
+            };
+            zh: string;
         };
         HistoryEntry: {
             agency: string;
@@ -641,6 +911,7 @@ export interface components {
             /** Format: int64 */
             version?: number;
         };
+        Nothing: Record<string, never>;
         Opening: {
             salt: string;
             value: unknown;
@@ -670,7 +941,7 @@ export interface components {
              * @description Stable: programs branch on it.
              * @enum {string}
              */
-            code: "agency_not_active" | "agency_unknown" | "already_approved" | "already_decided" | "already_initialised" | "approvals_missing" | "awaiting_approval" | "bad_citizen_id" | "bad_date" | "bad_id" | "bad_licence_identifier" | "bad_organisation_code" | "bad_region" | "bad_time" | "bad_uscc" | "bad_utf8" | "bad_value" | "batch_exhausted" | "batch_not_open" | "confidential_field" | "content_mismatch" | "control_character" | "delegation_not_in_force" | "delegation_unknown" | "draft_changed" | "duplicate_key" | "file_digest_unsafe" | "follower_stopped" | "forbidden" | "genesis_mismatch" | "holder_kind_not_permitted" | "idempotency_mismatch" | "identifier_version" | "import_closed" | "import_differs" | "import_invalid" | "import_mismatch" | "import_open" | "import_order" | "import_source" | "inbox_full" | "internal" | "invalid_json" | "key_unknown" | "ledger_unavailable" | "level_unsupported" | "licence_type_not_permitted" | "licence_type_unknown" | "missing_field" | "node_unreachable" | "not_acting_for" | "not_approved" | "not_canonical" | "not_found" | "not_initialised" | "not_issuer" | "not_owner" | "number_not_integer" | "number_taken" | "outbox_full" | "outcome_unknown" | "own_draft" | "personal_identifier" | "proposal_unknown" | "rate_limited" | "region_not_permitted" | "registry_changed" | "shutting_down" | "signature_invalid" | "storage_full" | "time_mismatch" | "time_skew" | "too_deep" | "too_large" | "too_long" | "too_many" | "transition_not_allowed" | "unauthenticated" | "undeclared_field" | "unknown_field" | "unknown_operation" | "value_mismatch" | "version_conflict" | "wrong_type";
+            code: "access_log_unavailable" | "agency_not_active" | "agency_unknown" | "already_approved" | "already_decided" | "already_initialised" | "approvals_missing" | "awaiting_approval" | "bad_citizen_id" | "bad_date" | "bad_id" | "bad_licence_identifier" | "bad_organisation_code" | "bad_region" | "bad_time" | "bad_uscc" | "bad_utf8" | "bad_value" | "batch_exhausted" | "batch_not_open" | "confidential_field" | "content_mismatch" | "control_character" | "cross_origin" | "delegation_not_in_force" | "delegation_unknown" | "draft_changed" | "duplicate_key" | "file_digest_unsafe" | "follower_stopped" | "forbidden" | "genesis_mismatch" | "holder_kind_not_permitted" | "idempotency_mismatch" | "identifier_version" | "import_closed" | "import_differs" | "import_invalid" | "import_mismatch" | "import_open" | "import_order" | "import_source" | "inbox_full" | "internal" | "invalid_json" | "issuer_unreachable" | "key_unknown" | "ledger_unavailable" | "level_unsupported" | "licence_type_not_permitted" | "licence_type_unknown" | "missing_field" | "node_unreachable" | "not_acting_for" | "not_approved" | "not_canonical" | "not_found" | "not_initialised" | "not_issuer" | "not_owner" | "number_not_integer" | "number_taken" | "outbox_full" | "outcome_unknown" | "own_draft" | "personal_identifier" | "proposal_unknown" | "rate_limited" | "region_not_permitted" | "registry_changed" | "roles_incompatible" | "shutting_down" | "signature_invalid" | "storage_full" | "subject_taken" | "time_mismatch" | "time_skew" | "too_deep" | "too_large" | "too_long" | "too_many" | "transition_not_allowed" | "unauthenticated" | "undeclared_field" | "unknown_field" | "unknown_operation" | "value_mismatch" | "version_conflict" | "wrong_type";
             detail?: string;
             field?: string;
             /** Format: int64 */
@@ -718,6 +989,7 @@ export interface components {
             };
             record?: string;
             type?: string;
+            use?: components["schemas"]["Use"];
         };
         Receipt: {
             /** Format: int64 */
@@ -760,8 +1032,21 @@ export interface components {
             /** Format: int64 */
             registry: number;
         };
+        RowRecord: {
+            state: string;
+            /** Format: int64 */
+            version: number;
+        };
         StatusWord: {
             status: string;
+        };
+        Use: {
+            businessCode?: string;
+            itemCode?: string;
+            itemName?: string;
+            orgName?: string;
+            purpose?: string;
+            username?: string;
         };
         Verdict: {
             /** Format: int64 */
@@ -801,6 +1086,21 @@ export interface components {
             value: string;
             /** Format: int64 */
             version: number;
+        };
+        Whoami: {
+            /** @description The agency for which it acts, with those below it. */
+            agency?: string;
+            /** @description The user's id, or that of a key that belongs to no user. */
+            id: string;
+            /** @description The actions that it may do for its own agency. */
+            may: string[] | null;
+            /** @description What the person or system is called at this node. */
+            name: string;
+            /** @description The hosted party whose person it is. */
+            party?: string;
+            /** @description Its name on the ledger. */
+            person: string;
+            roles: string[] | null;
         };
         Window: {
             from: string;
@@ -1024,6 +1324,1017 @@ export interface operations {
             };
         };
     };
+    "register-batch": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 visible ASCII characters. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** @description At most 262144 bytes. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchTerms"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeldBatch"];
+                };
+            };
+            /** @description Not all is done yet: operations are pending, or another person must approve */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeldBatch"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the request relies on has changed */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A rule refuses it */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Perhaps written: ask by the operation or send again under the same key */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The batch's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeldBatch"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drafts: {
+        parameters: {
+            query?: {
+                /** @description pending, approved, rejected, withdrawn or expired. */
+                state?: string;
+                /** @description true: only what the caller drafted. */
+                mine?: string;
+                /** @description Only drafts that came after this one. */
+                after?: string;
+                /** @description At most so many, up to 500. */
+                limit?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftPage"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draft: {
+        parameters: {
+            query?: {
+                /** @description The first operation to show. */
+                from?: string;
+                /** @description At most so many operations, up to 500. */
+                limit?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The draft's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftContent"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "approve-draft": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 visible ASCII characters. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** @description At most 262144 bytes. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DraftApproval"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecidedDraft"];
+                };
+            };
+            /** @description Not all is done yet: operations are pending, or another person must approve */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecidedDraft"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the request relies on has changed */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A rule refuses it */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Perhaps written: ask by the operation or send again under the same key */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "reject-draft": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 visible ASCII characters. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** @description At most 262144 bytes. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DraftReason"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecidedDraft"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the request relies on has changed */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A rule refuses it */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Perhaps written: ask by the operation or send again under the same key */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "resend-draft": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 visible ASCII characters. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** @description At most 262144 bytes. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecidedDraft"];
+                };
+            };
+            /** @description Not all is done yet: operations are pending, or another person must approve */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecidedDraft"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the request relies on has changed */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A rule refuses it */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Perhaps written: ask by the operation or send again under the same key */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "withdraw-draft": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 visible ASCII characters. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** @description At most 262144 bytes. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecidedDraft"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the request relies on has changed */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A rule refuses it */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Perhaps written: ask by the operation or send again under the same key */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     events: {
         parameters: {
             query?: {
@@ -1133,6 +2444,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1153,13 +2466,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -1376,6 +2689,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path: {
                 id: string;
@@ -1399,13 +2714,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -1527,6 +2842,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1547,13 +2864,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcomes"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcomes"];
+                    "application/json": components["schemas"]["Outcomes"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -1969,6 +3286,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path: {
                 id: string;
@@ -1991,13 +3310,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -2119,6 +3438,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path: {
                 id: string;
@@ -2141,13 +3462,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -2269,6 +3590,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path?: never;
             cookie?: never;
@@ -2289,13 +3612,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -2417,6 +3740,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path: {
                 id: string;
@@ -2439,13 +3764,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -2567,6 +3892,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path?: never;
             cookie?: never;
@@ -2587,13 +3914,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -2715,6 +4042,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path: {
                 id: string;
@@ -2737,13 +4066,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -2865,6 +4194,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path?: never;
             cookie?: never;
@@ -2885,13 +4216,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -3013,6 +4344,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path: {
                 id: string;
@@ -3035,13 +4368,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -3163,6 +4496,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path: {
                 id: string;
@@ -3185,13 +4520,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -3313,6 +4648,8 @@ export interface operations {
             header?: {
                 /** @description 1 to 128 visible ASCII characters. The same key and request give the same answer; another request under it is refused. */
                 "Idempotency-Key"?: string;
+                /** @description The id of the open batch that the request belongs to. */
+                "Zhenglian-Batch"?: string;
             };
             path: {
                 id: string;
@@ -3335,13 +4672,13 @@ export interface operations {
                     "application/json": components["schemas"]["Outcome"];
                 };
             };
-            /** @description Accepted, not all committed yet */
+            /** @description Accepted, not all committed yet; or stored until another person has approved: then with `draft` */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Outcome"];
+                    "application/json": components["schemas"]["Outcome"] | components["schemas"]["DecidedDraft"];
                 };
             };
             /** @description The request is malformed */
@@ -3712,6 +5049,98 @@ export interface operations {
             };
             /** @description The body is too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    whoami: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Whoami"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

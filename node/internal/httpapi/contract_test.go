@@ -44,11 +44,18 @@ type contractOperation struct {
 }
 
 // theContract is of the first site that a test opened; the document is the same for all.
-var theContract = sync.OnceValues(func() (*contract, error) {
-	raw, err := served()
-	if err != nil {
-		return nil, err
-	}
+var (
+	theContract  *contract
+	contractErr  error
+	contractOnce sync.Once
+)
+
+func contractOf(api *httpapi.API) (*contract, error) {
+	contractOnce.Do(func() { theContract, contractErr = newContract(api.Document()) })
+	return theContract, contractErr
+}
+
+func newContract(raw []byte) (*contract, error) {
 	c := &contract{patterns: http.NewServeMux(), compiler: jsonschema.NewCompiler(), compiled: map[string]*jsonschema.Schema{}, answered: map[string]bool{}}
 	var doc struct {
 		Paths map[string]map[string]contractOperation
@@ -68,16 +75,6 @@ var theContract = sync.OnceValues(func() (*contract, error) {
 		c.patterns.HandleFunc(r.Method+" "+r.Path, func(http.ResponseWriter, *http.Request) {})
 	}
 	return c, nil
-})
-
-// served is the document as a node serves it.
-func served() ([]byte, error) {
-	n := newFakeNode()
-	api, err := httpapi.New(httpapi.Config{Gate: gate{}, Intake: n, Records: n, Log: n, Verifier: n, Health: n})
-	if err != nil {
-		return nil, err
-	}
-	return api.Document(), nil
 }
 
 // watch lets a handler answer and reports, to faults, what the document does not tell of.
@@ -202,10 +199,10 @@ func pointer(s string) string {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	all := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && flag.Lookup("test.list").Value.String() == ""
-	if c, err := theContract(); code == 0 && all && err == nil {
-		for path, item := range c.paths {
+	if code == 0 && all && theContract != nil {
+		for path, item := range theContract.paths {
 			for method, op := range item {
-				if !c.answered[op.OperationID] {
+				if !theContract.answered[op.OperationID] {
 					fmt.Printf("no test asks for %s %s with success: add one, so that its answer is held to /openapi.json\n", strings.ToUpper(method), path)
 					code = 1
 				}

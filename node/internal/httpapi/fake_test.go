@@ -354,7 +354,7 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 	}
 	s.url = "http://" + l.Addr().String()
 	server := s.api.NewServer()
-	document, err := theContract()
+	document, err := contractOf(s.api)
 	if err != nil {
 		return nil, nil, err
 	}
