@@ -95,6 +95,11 @@ const (
 	CodeInternal            Code = "internal"
 
 	CodeAccessLogUnavailable Code = "access_log_unavailable"
+	CodeRowChanged           Code = "row_changed"
+	CodeFileNotHeld          Code = "file_not_held"
+	CodeFileRefused          Code = "file_refused"
+	CodeFileIncomplete       Code = "file_incomplete"
+	CodeSourceUnavailable    Code = "source_unavailable"
 )
 
 type text struct {
@@ -196,4 +201,9 @@ var codes = map[Code]text{
 	CodeInternal:            {Internal, "内部错误", "internal error"},
 
 	CodeAccessLogUnavailable: {Unavailable, "访问日志暂不能写入，需登录的请求暂不受理；本次未写入", "the access log cannot be written, and nothing is read or written unlogged; nothing was written"},
+	CodeRowChanged:           {Conflict, "该行在本节点取走后被改动或删除；答复针对取走时的内容", "the row was changed or deleted after this node took it; the answer is about what was taken"},
+	CodeFileNotHeld:          {NotFound, "本节点未存放该证照文件，账本上只有其摘要", "this node does not hold the licence's file; the ledger has its digest only"},
+	CodeFileRefused:          {Invalid, "文件名或文件类型不被接受（只收普通文件，名称须为可见字符）", "a file of this name or kind is not taken: only regular files with names of visible characters are"},
+	CodeSourceUnavailable:    {Unavailable, "前置库或收件目录暂不可用，节点会继续尝试；已取走的不会丢失", "the exchange table or the watched folder cannot be used now; the node tries again, and loses nothing that it took"},
+	CodeFileIncomplete:       {Invalid, "文件在规定时间内没有写完", "the file was not written to its end within the time allowed"},
 }
