@@ -35,6 +35,13 @@ fi
 if ! command -v curl >/dev/null 2>&1 && ! install curl ca-certificates; then
 	leave_out "the runbooks' requests to nodes" "apt-get install curl"
 fi
+have_postgres() { command -v postgres >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; }
+if ! have_postgres && ! install postgresql; then
+	leave_out "exchange tables in PostgreSQL" "apt-get install postgresql"
+fi
+if ! command -v mariadbd >/dev/null 2>&1 && [ ! -x /usr/sbin/mariadbd ] && ! install mariadb-server; then
+	leave_out "exchange tables in MariaDB" "apt-get install mariadb-server"
+fi
 if [ -n "${STRICT:-}" ]; then
 	export ZL_STRICT=1 # tests then fail where they would skip for want of a tool
 fi

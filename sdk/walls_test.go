@@ -41,6 +41,9 @@ var adapterMay = map[[2]string]string{
 	{"importer", "fold"}:                   "names are compared alike wherever they are typed",
 	{"search", "fold"}:                     "names are compared alike wherever they are typed",
 	{"intake", "vault"}:                    "an operation is accepted only after its salts are kept: one rule over both",
+	{"exchangetable", "push"}:              "push is the vocabulary of both ways in, and no adapter",
+	{"watchfolder", "push"}:                "push is the vocabulary of both ways in, and no adapter",
+	{"databasetest", "ledger/msp"}:         "the certificate of a server for tests",
 }
 
 // goPackage is what `go list -json` says of a package, as far as the walls go.

@@ -6,6 +6,7 @@
 //	zhenglian found                the nodes of a network on this machine, with sample agencies
 //	zhenglian people, keys         who may sign in at a node, and API keys
 //	zhenglian whoami               who a key's owner is, and what he may do
+//	zhenglian table                a back office's exchange table: DDL, check
 //	zhenglian import, licence, verify, history
 //	                               client commands over the node's API
 //	zhenglian drafts               what waits for another person's approval
@@ -59,6 +60,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.AddCommand(serverCommands()...)
 	root.AddCommand(operateCommands()...)
 	root.AddCommand(clientCommands()...)
+	root.AddCommand(pushCommands()...)
 	root.InitDefaultCompletionCmd() // now, so that it is strict as well
 	root.PersistentPreRunE = requiredFlags
 	strict(root)

@@ -42,6 +42,7 @@ type Config struct {
 	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one key; 0: 20,000
 	OutboxLimit   int          `yaml:"outbox_limit"`    // accepted operations that may wait; 0: 200,000
 	Approval      Approval     `yaml:"approval,omitempty"`
+	Push          PushConfig   `yaml:"push,omitempty"` // exchange tables and watched folders of back offices
 
 	dir string // folder of the file
 }
@@ -143,7 +144,7 @@ func (c *Config) check() error {
 	if p := c.Approval.policy(); p.Check() != nil {
 		return fmt.Errorf("%s: approval: %w", ConfigFile, p.Check())
 	}
-	return nil
+	return c.Push.check(c)
 }
 
 // LoadLedger reads an embedded ledger's configuration from its folder.

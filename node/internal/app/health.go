@@ -100,7 +100,7 @@ func (h health) Components() []sdk.Component {
 		}
 		out = append(out, ledger)
 	}
-	return out
+	return append(out, n.push.components()...)
 }
 
 // brief keeps the beginning of a text: of an error that lists what each of many peers said, that is the gist.

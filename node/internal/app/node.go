@@ -63,6 +63,8 @@ type Node struct {
 	logs     *logs  // what the log said last, and how much it says
 	operator string // the admin token
 
+	push pushing // back offices' tables and folders
+
 	imported atomic.Bool // the import of the ledger before is known to be closed
 
 	closers []func() error // in the order of opening
@@ -112,7 +114,7 @@ func (n *Node) open() error {
 			return err
 		}
 	}
-	return nil
+	return n.openPush()
 }
 
 // openStores opens what is on disk. The vault, the outbox and the keys cannot be rebuilt, so they must
@@ -352,6 +354,9 @@ func (n *Node) serve(ctx context.Context) error {
 		defer close(searched)
 		n.index.Run(loops)
 	}()
+	pushed, ended := context.WithCancel(loops)
+	pushesEnded := make(chan struct{})
+	go func() { defer close(pushesEnded); n.push.run(pushed) }()
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
@@ -372,6 +377,8 @@ func (n *Node) serve(ctx context.Context) error {
 	defer cancel()
 	n.api.Close()
 	err = errors.Join(err, server.Shutdown(grace), adminServer.Shutdown(grace))
+	ended()
+	<-pushesEnded
 	err = errors.Join(err, n.submit.Close())
 	stop()
 	<-followed

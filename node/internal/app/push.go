@@ -1,0 +1,277 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/exchangetable"
+	"github.com/zhenglian/zhenglian/node/internal/httpapi"
+	"github.com/zhenglian/zhenglian/node/internal/push"
+	"github.com/zhenglian/zhenglian/sdk"
+)
+
+// PushConfig lists the ways by which back offices push operations in without speaking HTTP.
+type PushConfig struct {
+	Tables []TableConfig `yaml:"tables,omitempty"`
+}
+
+// TableConfig is an exchange table (前置库). docs/guide/push.en.md tells how one is set up.
+type TableConfig struct {
+	Name         string        `yaml:"name"`          // a–z, 0–9, _; never changes: it says which rows were taken already
+	Database     string        `yaml:"database"`      // postgres or mariadb
+	Address      string        `yaml:"address"`       // host:port
+	Catalog      string        `yaml:"catalog"`       // the database's name
+	Schema       string        `yaml:"schema"`        // PostgreSQL: schema of the two tables; default zhenglian
+	User         string        `yaml:"user"`          // the node's user in the database
+	PasswordFile string        `yaml:"password_file"` // mode 0600; "" for none
+	TLS          string        `yaml:"tls"`           // verify (default), or off on a line that is safe without
+	TLSRoots     string        `yaml:"tls_roots"`     // PEM of the database's authorities; default: the system's
+	TLSName      string        `yaml:"tls_name"`      // the name in its certificate; default: the host of address
+	KeyFile      string        `yaml:"key_file"`      // API key in whose name rows are taken, mode 0600
+	Poll         time.Duration `yaml:"poll"`          // between looks at the table; default 2s
+}
+
+func (c *PushConfig) check(cfg *Config) error {
+	seen := map[string]bool{}
+	for i := range c.Tables {
+		t := &c.Tables[i]
+		if !exchangetable.Plain(t.Name) || seen[t.Name] {
+			return fmt.Errorf("%s: push: table %d: name: a–z, 0–9 and _, each once", ConfigFile, i+1)
+		}
+		seen[t.Name] = true
+		if t.KeyFile == "" {
+			return fmt.Errorf("%s: push: table %s: key_file is missing: the API key in whose name rows are taken", ConfigFile, t.Name)
+		}
+		if t.TLS != "" && t.TLS != "verify" && t.TLS != "off" {
+			return fmt.Errorf("%s: push: table %s: tls: verify or off", ConfigFile, t.Name)
+		}
+		if t.Poll != 0 && (t.Poll < 100*time.Millisecond || t.Poll > time.Hour) {
+			return fmt.Errorf("%s: push: table %s: poll: 100ms to 1h", ConfigFile, t.Name)
+		}
+		x, err := t.config(cfg)
+		if err == nil {
+			err = x.Check()
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%s: push: table %s: %w", ConfigFile, t.Name, err)
+		}
+	}
+	return nil
+}
+
+// config is the table's configuration as its package wants it.
+func (t *TableConfig) config(cfg *Config) (exchangetable.Config, error) {
+	c := exchangetable.Config{
+		Name: t.Name, Database: exchangetable.Database(t.Database), Address: t.Address, Catalog: t.Catalog, Schema: t.Schema, User: t.User,
+		Node: string(cfg.Node), Poll: t.Poll,
+	}
+	if c.Schema == "" {
+		c.Schema = "zhenglian"
+	}
+	if t.PasswordFile != "" {
+		c.Password = func() (string, error) { return secretFile(cfg.path(t.PasswordFile)) }
+	}
+	if t.TLS == "off" {
+		return c, nil
+	}
+	c.TLS = &tls.Config{ServerName: t.TLSName, MinVersion: tls.VersionTLS12}
+	if c.TLS.ServerName == "" {
+		c.TLS.ServerName, _, _ = net.SplitHostPort(t.Address)
+	}
+	if t.TLSRoots != "" {
+		pem, err := os.ReadFile(cfg.path(t.TLSRoots))
+		if err != nil {
+			return c, err
+		}
+		if c.TLS.RootCAs, err = certPool(pem); err != nil {
+			return c, fmt.Errorf("%s: %w", t.TLSRoots, err)
+		}
+	}
+	return c, nil
+}
+
+// Table is the configuration of the exchange table of a name; "" where there is one only.
+func Table(cfg *Config, name string) (exchangetable.Config, error) {
+	var names []string
+	for i := range cfg.Push.Tables {
+		t := &cfg.Push.Tables[i]
+		if t.Name == name || (name == "" && len(cfg.Push.Tables) == 1) {
+			return t.config(cfg)
+		}
+		names = append(names, t.Name)
+	}
+	if len(names) == 0 {
+		return exchangetable.Config{}, fmt.Errorf("%s has no exchange table under push.tables", ConfigFile)
+	}
+	return exchangetable.Config{}, fmt.Errorf("name one of the exchange tables: %s", strings.Join(names, ", "))
+}
+
+// secretFile reads a password or a key from a file that nobody else can read.
+func secretFile(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("%s: others can read it; set its mode to 0600", path)
+	}
+	if info.Size() > 4096 {
+		return "", fmt.Errorf("%s: larger than 4 KiB", path)
+	}
+	raw, err := os.ReadFile(path)
+	return strings.TrimSpace(string(raw)), err
+}
+
+// pushing is the sources of pushed operations of a running node.
+type pushing struct {
+	runs    []func(context.Context)
+	watches []*push.Watch
+}
+
+// openPush prepares the configured sources. They work from serve on.
+func (n *Node) openPush() error {
+	if len(n.cfg.Push.Tables) == 0 {
+		return nil
+	}
+	journal, err := push.OpenJournal(n.path("push"))
+	if err != nil {
+		return err
+	}
+	n.opened(journal.Close)
+	metrics := push.NewMetrics()
+	n.metrics.MustRegister(metrics.Collectors()...)
+	door := func(keyFile string) *push.Door {
+		return &push.Door{Intake: &pushedIn{n: n, keyFile: keyFile, gate: newGate(n.keys, 0), seam: writing{n}}, Journal: journal}
+	}
+	for i := range n.cfg.Push.Tables {
+		t := &n.cfg.Push.Tables[i]
+		cfg, err := t.config(n.cfg)
+		if err != nil {
+			return fmt.Errorf("%s: push: table %s: %w", ConfigFile, t.Name, err)
+		}
+		watch := push.NewWatch("table/"+t.Name, metrics)
+		table, err := exchangetable.New(cfg, door(t.KeyFile), watch, n.log.With("part", "push"))
+		if err != nil {
+			return fmt.Errorf("%s: push: table %s: %w", ConfigFile, t.Name, err)
+		}
+		n.push.runs, n.push.watches = append(n.push.runs, table.Run), append(n.push.watches, watch)
+	}
+	return nil
+}
+
+// run works off all sources until ctx ends.
+func (p *pushing) run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, run := range p.runs {
+		all.Add(1)
+		go func() { defer all.Done(); run(ctx) }()
+	}
+	all.Wait()
+}
+
+// components tells of each source; there is no error that has a password in it.
+func (p *pushing) components() (out []sdk.Component) {
+	for _, w := range p.watches {
+		c := sdk.Component{Name: w.Source, Status: sdk.OK}
+		if err := w.Trouble(); err != nil {
+			c.Status, c.Code, c.Detail = sdk.Degraded, model.CodeSourceUnavailable, brief(err.Error())
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// pushedIn is the node as a source's principal has it: the way of a request to POST /v1/operations, without HTTP.
+type pushedIn struct {
+	n       *Node
+	keyFile string
+	gate    httpapi.Gate
+	seam    httpapi.Intake
+}
+
+// SignIn reads the key anew each time, so that it can be renewed while the node runs. Until the node has been at the
+// ledger's head once, it would refuse for good what it does not know yet: nothing is taken so long.
+func (p *pushedIn) SignIn() (push.Caller, error) {
+	if p.n.records.Position() == 0 || p.n.age() == math.MaxInt64 {
+		return push.Caller{}, model.E(model.CodeLedgerUnavailable).With("this node has not been at the ledger's head since it started")
+	}
+	c, err := p.caller()
+	if err != nil {
+		return push.Caller{}, err
+	}
+	return push.Caller{Principal: c.ID(), Agency: c.Agency(), Person: c.Person()}, nil
+}
+
+func (p *pushedIn) caller() (httpapi.Caller, error) {
+	key, err := secretFile(p.n.path(p.keyFile))
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.gate.SignIn(&http.Request{Method: "POST", Header: http.Header{"Authorization": {"Bearer " + key}}})
+	if err != nil {
+		return nil, model.E(model.CodeUnauthenticated).With("key_file: %s", p.keyFile)
+	}
+	return c, nil
+}
+
+func (p *pushedIn) Accept(ctx context.Context, principal, key string, digest model.Digest, drafts []model.Draft) (push.Result, int, error) {
+	c, err := p.caller()
+	if err != nil {
+		return push.Result{}, -1, err
+	}
+	drafts = append([]model.Draft(nil), drafts...) // Accept keeps parts of them
+	for i := range drafts {
+		if drafts[i].Agency == "" {
+			drafts[i].Agency = c.Agency()
+		}
+		if !c.Decide(string(drafts[i].Type), drafts[i].Agency).Allowed {
+			return push.Result{}, i, model.E(model.CodeForbidden)
+		}
+	}
+	ids, index, err := p.seam.Accept(ctx, httpapi.Submission{
+		Principal: principal, Agency: c.Agency(), Person: c.Person(), Key: key, Digest: digest, Drafts: drafts,
+	})
+	return push.Result{IDs: ids}, index, err
+}
+
+func (p *pushedIn) Outcomes(ctx context.Context, ids []model.OpID) ([]model.Outcome, error) {
+	return p.seam.Wait(ctx, ids)
+}
+
+func (p *pushedIn) Known(ctx context.Context, id model.OpID) (bool, error) {
+	_, err := p.seam.Outcome(ctx, id)
+	if errors.Is(err, model.E(model.CodeNotFound)) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Draft is asked only for what Accept has held.
+func (p *pushedIn) Draft(context.Context, string) ([]model.OpID, *model.Error, error) {
+	return nil, nil, errors.New("this node holds no drafts")
+}
+
+func (p *pushedIn) Identifier(kind model.Kind, id model.RecordID) string {
+	if kind != model.KindLicence {
+		return ""
+	}
+	v, err := p.n.records.View(kind, id)
+	if err != nil || v == nil {
+		return ""
+	}
+	var l model.Licence
+	if err := model.DecodeCanonical(v.Public, &l); err != nil {
+		return ""
+	}
+	return string(l.Identifier)
+}
