@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -151,7 +150,7 @@ func (n *Node) openPush() error {
 	metrics := push.NewMetrics()
 	n.metrics.MustRegister(metrics.Collectors()...)
 	door := func(keyFile string) *push.Door {
-		return &push.Door{Intake: &pushedIn{n: n, keyFile: keyFile, gate: newGate(n.keys, 0), seam: writing{n}}, Journal: journal}
+		return &push.Door{Intake: &pushedIn{n: n, keyFile: keyFile, seam: writing{n}}, Journal: journal}
 	}
 	for i := range n.cfg.Push.Tables {
 		t := &n.cfg.Push.Tables[i]
@@ -195,7 +194,6 @@ func (p *pushing) components() (out []sdk.Component) {
 type pushedIn struct {
 	n       *Node
 	keyFile string
-	gate    httpapi.Gate
 	seam    httpapi.Intake
 }
 
@@ -217,7 +215,7 @@ func (p *pushedIn) caller() (httpapi.Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.gate.SignIn(&http.Request{Method: "POST", Header: http.Header{"Authorization": {"Bearer " + key}}})
+	c, err := p.n.people.SignInKey("Bearer " + key)
 	if err != nil {
 		return nil, model.E(model.CodeUnauthenticated).With("key_file: %s", p.keyFile)
 	}
