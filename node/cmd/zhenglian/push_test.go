@@ -252,6 +252,30 @@ func killedTable(t *testing.T, kind string) {
 		t.Errorf("%d answers are not what they should be", n)
 	}
 	p.metrics(t, "zhenglian_push_")
+
+	// An ending waits for a second person, as it would through the API.
+	var record string
+	if err := office.QueryRowContext(t.Context(), "SELECT record FROM "+prefix+"zl_answer WHERE request_id = 'row 7'").Scan(&record); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := office.ExecContext(t.Context(), "INSERT INTO "+prefix+"zl_request (id, operation, record, decision_number, decision_date, effective_on, reason) VALUES ('end', 'licence.cancel', '"+
+		record+"', '京市监〔2026〕1号', '2026-01-02', '2026-01-02', 'holder-request')"); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the ending is held", func() bool { return count("request_id = 'end' AND state = 'held' AND draft IS NOT NULL") == 1 })
+	var draft string
+	if err := office.QueryRowContext(t.Context(), "SELECT draft FROM "+prefix+"zl_answer WHERE request_id = 'end'").Scan(&draft); err != nil {
+		t.Fatal(err)
+	}
+	d, err := p.client("approver").Draft(t.Context(), draft, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.client("approver").ApproveDraft(t.Context(), draft, d.Draft.Content, sdk.Write{}); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the ending is committed", func() bool { return count("request_id = 'end' AND state = 'committed'") == 1 })
+
 	// What is wrong with the source is said where the operator looks.
 	p.file(t, "qzk.key", "zlk_nothing")
 	soon(t, "readiness names the source", func() bool {

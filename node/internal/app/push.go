@@ -222,10 +222,10 @@ func (p *pushedIn) caller() (httpapi.Caller, error) {
 	return c, nil
 }
 
-func (p *pushedIn) Accept(ctx context.Context, principal, key string, digest model.Digest, drafts []model.Draft) (push.Result, int, error) {
+func (p *pushedIn) Accept(ctx context.Context, principal, key string, digest model.Digest, drafts []model.Draft) (string, int, error) {
 	c, err := p.caller()
 	if err != nil {
-		return push.Result{}, -1, err
+		return "", -1, err
 	}
 	drafts = append([]model.Draft(nil), drafts...) // Accept keeps parts of them
 	for i := range drafts {
@@ -233,13 +233,17 @@ func (p *pushedIn) Accept(ctx context.Context, principal, key string, digest mod
 			drafts[i].Agency = c.Agency()
 		}
 		if !c.Decide(string(drafts[i].Type), drafts[i].Agency).Allowed {
-			return push.Result{}, i, model.E(model.CodeForbidden)
+			return "", i, model.E(model.CodeForbidden)
 		}
 	}
-	ids, index, err := p.seam.Accept(ctx, httpapi.Submission{
-		Principal: principal, Agency: c.Agency(), Person: c.Person(), Key: key, Digest: digest, Drafts: drafts,
+	_, index, err := p.seam.Accept(ctx, httpapi.Submission{
+		Principal: principal, Agency: c.Agency(), Person: c.Person(), Name: c.Name(), Key: key, Digest: digest, Drafts: drafts,
 	})
-	return push.Result{IDs: ids}, index, err
+	var held *httpapi.Held
+	if errors.As(err, &held) {
+		return held.Draft.ID, -1, nil
+	}
+	return "", index, err
 }
 
 func (p *pushedIn) Outcomes(ctx context.Context, ids []model.OpID) ([]model.Outcome, error) {
@@ -254,9 +258,19 @@ func (p *pushedIn) Known(ctx context.Context, id model.OpID) (bool, error) {
 	return err == nil, err
 }
 
-// Draft is asked only for what Accept has held.
-func (p *pushedIn) Draft(context.Context, string) ([]model.OpID, *model.Error, error) {
-	return nil, nil, errors.New("this node holds no drafts")
+func (p *pushedIn) Refusal(ctx context.Context, draft string) (*model.Error, error) {
+	h, _, err := desk{p.n}.Draft(ctx, draft)
+	switch {
+	case errors.Is(err, model.E(model.CodeNotFound)): // decided so long ago that it is no longer kept
+		return model.E(model.CodeNotApproved), nil
+	case err != nil:
+		return nil, err
+	case h.Problem != nil:
+		return h.Problem.Error(), nil
+	case h.State == sdk.DraftPending || h.State == sdk.DraftApproved:
+		return nil, nil
+	}
+	return model.E(model.CodeNotApproved).With("%s", h.En), nil
 }
 
 func (p *pushedIn) Identifier(kind model.Kind, id model.RecordID) string {

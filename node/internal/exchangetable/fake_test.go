@@ -13,13 +13,13 @@ import (
 // fakeNode is a node in memory: what it accepts is committed at once, unless told otherwise. It outlives the tables
 // that use it, as an outbox does.
 type fakeNode struct {
-	mu      sync.Mutex
-	caller  push.Caller
-	ids     map[string][]model.OpID // by principal and key
-	drafts  map[model.OpID]model.Draft
-	order   []model.OpID
-	waiting map[string]bool // drafts: decided or not
-	verdict map[string]bool
+	mu       sync.Mutex
+	caller   push.Caller
+	ids      map[string][]model.OpID // by principal and key
+	drafts   map[model.OpID]model.Draft
+	order    []model.OpID
+	inbox    map[string]heldDraft
+	rejected map[string]bool
 
 	held, pending bool
 	refuse        *model.Error
@@ -29,10 +29,15 @@ type fakeNode struct {
 	stop          func(applied bool) bool // the process ends in Accept
 }
 
+type heldDraft struct {
+	principal, key string
+	drafts         []model.Draft
+}
+
 func newFakeNode() *fakeNode {
 	return &fakeNode{
 		caller: push.Caller{Principal: "key-1", Agency: "bj-scjg"}, ids: map[string][]model.OpID{}, drafts: map[model.OpID]model.Draft{},
-		waiting: map[string]bool{}, verdict: map[string]bool{},
+		inbox: map[string]heldDraft{}, rejected: map[string]bool{},
 	}
 }
 
@@ -45,8 +50,16 @@ func (n *fakeNode) last() model.Draft {
 	defer n.mu.Unlock()
 	return n.drafts[n.order[len(n.order)-1]]
 }
+
+// decide approves a draft, or rejects it.
 func (n *fakeNode) decide(draft string, yes bool) {
-	n.set(func(n *fakeNode) { n.waiting[draft], n.verdict[draft] = true, yes })
+	n.set(func(n *fakeNode) {
+		if h := n.inbox[draft]; yes {
+			n.accept(h.principal, h.key, h.drafts)
+		} else {
+			n.rejected[draft] = true
+		}
+	})
 }
 
 func (n *fakeNode) SignIn() (push.Caller, error) {
@@ -55,25 +68,25 @@ func (n *fakeNode) SignIn() (push.Caller, error) {
 	return n.caller, n.signInErr
 }
 
-func (n *fakeNode) Accept(ctx context.Context, principal, key string, _ model.Digest, drafts []model.Draft) (push.Result, int, error) {
+func (n *fakeNode) Accept(ctx context.Context, principal, key string, _ model.Digest, drafts []model.Draft) (string, int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.stop != nil && n.stop(false) {
-		return push.Result{}, -1, context.Canceled
+		return "", -1, context.Canceled
 	}
 	if n.acceptErr != nil {
-		return push.Result{}, n.acceptIndex, n.acceptErr
+		return "", n.acceptIndex, n.acceptErr
 	}
 	name := principal + " " + key
 	if n.held && n.ids[name] == nil {
-		n.waiting["draft-"+key] = false
-		return push.Result{Draft: "draft-" + key}, -1, nil
+		n.inbox["draft-"+key] = heldDraft{principal, key, drafts}
+		return "draft-" + key, -1, nil
 	}
 	n.accept(principal, key, drafts)
 	if n.stop != nil && n.stop(true) {
-		return push.Result{}, -1, context.Canceled
+		return "", -1, context.Canceled
 	}
-	return push.Result{IDs: n.ids[name]}, -1, nil
+	return "", -1, nil
 }
 
 // accept is called with mu held.
@@ -115,16 +128,13 @@ func (n *fakeNode) Known(_ context.Context, id model.OpID) (bool, error) {
 	return ok, nil
 }
 
-func (n *fakeNode) Draft(_ context.Context, id string) ([]model.OpID, *model.Error, error) {
+func (n *fakeNode) Refusal(_ context.Context, id string) (*model.Error, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.waiting[id] {
-		return nil, nil, nil
+	if n.rejected[id] {
+		return model.E(model.CodeNotApproved), nil
 	}
-	if !n.verdict[id] {
-		return nil, model.E(model.CodeForbidden), nil
-	}
-	return []model.OpID{model.DeriveOpID(n.caller.Agency, n.caller.Principal, id, 0)}, nil, nil
+	return nil, nil
 }
 
 func (n *fakeNode) Identifier(model.Kind, model.RecordID) string {

@@ -79,29 +79,37 @@ func (d *Door) drive(ctx context.Context, caller Caller, e *entry, u Unit, wait 
 		case u.Drafts == nil:
 			return all(e.Count, Failed(Refused, model.E(model.CodeRowChanged))), nil
 		default:
-			r, index, err := d.Intake.Accept(ctx, e.Principal, key, u.Digest, u.Drafts)
+			held, index, err := d.Intake.Accept(ctx, e.Principal, key, u.Digest, u.Drafts)
 			if err != nil {
 				return notAccepted(e.Count, index, err), nil
 			}
-			e.Accepted, e.Draft = r.Draft == "", r.Draft
+			e.Accepted, e.Draft = held == "", held
 		}
 		if err := d.Journal.put(u.Source, u.ID, *e); err != nil {
 			return nil, err
 		}
 	}
-	if e.Draft != "" {
-		approved, refused, err := d.Intake.Draft(ctx, e.Draft)
-		switch {
-		case err != nil:
+	if !e.Accepted {
+		known, err := d.Intake.Known(ctx, ids[0])
+		if err != nil {
 			return nil, err
-		case refused != nil:
-			a := Failed(Refused, refused)
-			a.Draft = e.Draft
-			return all(e.Count, a), nil
-		case len(approved) != e.Count:
-			return all(e.Count, Answer{State: Held, Draft: e.Draft}), nil
 		}
-		ids = approved
+		if !known {
+			refused, err := d.Intake.Refusal(ctx, e.Draft)
+			if err != nil {
+				return nil, err
+			}
+			a := Answer{State: Held, Draft: e.Draft}
+			if refused != nil {
+				a = Failed(Refused, refused)
+				a.Draft = e.Draft
+			}
+			return all(e.Count, a), nil
+		}
+		e.Accepted = true // approved
+		if err := d.Journal.put(u.Source, u.ID, *e); err != nil {
+			return nil, err
+		}
 	}
 	return d.outcomes(ctx, e, ids, wait)
 }

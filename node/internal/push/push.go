@@ -88,27 +88,21 @@ type Caller struct {
 	Person    model.Pseudonym
 }
 
-// Result is what accepting a unit led to: its operations, or the draft that holds them.
-type Result struct {
-	IDs   []model.OpID
-	Draft string
-}
-
 // Intake is the node, as a principal that is signed in with an API key has it. Safe for concurrent use.
 type Intake interface {
 	// SignIn finds the principal of the source's key. It fails while the key is unknown, expired or revoked.
 	SignIn() (Caller, error)
-	// Accept accepts the drafts as POST /v1/operations would from that principal: the same rights, the same
+	// Accept accepts the drafts, or holds them as a draft whose id it returns, as POST /v1/operations would from that principal: the same rights, the same
 	// two-person rule, all or none, durable when it returns. The same principal, key and digest give the same
-	// result. An error is about draft index where index ≥ 0; nothing was written then.
-	Accept(ctx context.Context, principal, key string, digest model.Digest, drafts []model.Draft) (r Result, index int, err error)
+	// result. The operations' ids are model.DeriveOpID of agency, principal and key, also of those that were held. An error is about draft index where index ≥ 0; nothing was written then.
+	Accept(ctx context.Context, principal, key string, digest model.Digest, drafts []model.Draft) (held string, index int, err error)
 	// Outcomes waits until none of the operations is pending or ctx is done, and tells what is known.
 	Outcomes(ctx context.Context, ids []model.OpID) ([]model.Outcome, error)
 	// Known reports whether the node accepted an operation, or saw it on the ledger.
 	Known(ctx context.Context, id model.OpID) (bool, error)
-	// Draft tells what became of a draft: its operations once it is approved, an error once it never will be;
-	// neither while it waits.
-	Draft(ctx context.Context, id string) (ids []model.OpID, refused *model.Error, err error)
+	// Refusal tells why a draft never becomes operations: it was not approved, or refused after it was. nil while it
+	// waits, and once it is accepted.
+	Refusal(ctx context.Context, draft string) (*model.Error, error)
 	// Identifier is a licence's identifier, "" of anything else.
 	Identifier(kind model.Kind, id model.RecordID) string
 }
