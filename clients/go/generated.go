@@ -18,277 +18,286 @@ import (
 
 // Defines values for ProblemCode.
 const (
-	AccessLogUnavailable    ProblemCode = "access_log_unavailable"
-	AgencyNotActive         ProblemCode = "agency_not_active"
-	AgencyUnknown           ProblemCode = "agency_unknown"
-	AlreadyApproved         ProblemCode = "already_approved"
-	AlreadyDecided          ProblemCode = "already_decided"
-	AlreadyInitialised      ProblemCode = "already_initialised"
-	ApprovalsMissing        ProblemCode = "approvals_missing"
-	AwaitingApproval        ProblemCode = "awaiting_approval"
-	BadCitizenId            ProblemCode = "bad_citizen_id"
-	BadDate                 ProblemCode = "bad_date"
-	BadId                   ProblemCode = "bad_id"
-	BadLicenceIdentifier    ProblemCode = "bad_licence_identifier"
-	BadOrganisationCode     ProblemCode = "bad_organisation_code"
-	BadRegion               ProblemCode = "bad_region"
-	BadTime                 ProblemCode = "bad_time"
-	BadUscc                 ProblemCode = "bad_uscc"
-	BadUtf8                 ProblemCode = "bad_utf8"
-	BadValue                ProblemCode = "bad_value"
-	BatchExhausted          ProblemCode = "batch_exhausted"
-	BatchNotOpen            ProblemCode = "batch_not_open"
-	ConfidentialField       ProblemCode = "confidential_field"
-	ContentMismatch         ProblemCode = "content_mismatch"
-	ControlCharacter        ProblemCode = "control_character"
-	CrossOrigin             ProblemCode = "cross_origin"
-	DelegationNotInForce    ProblemCode = "delegation_not_in_force"
-	DelegationUnknown       ProblemCode = "delegation_unknown"
-	DraftChanged            ProblemCode = "draft_changed"
-	DuplicateKey            ProblemCode = "duplicate_key"
-	FileDigestUnsafe        ProblemCode = "file_digest_unsafe"
-	FollowerStopped         ProblemCode = "follower_stopped"
-	Forbidden               ProblemCode = "forbidden"
-	GenesisMismatch         ProblemCode = "genesis_mismatch"
-	HolderKindNotPermitted  ProblemCode = "holder_kind_not_permitted"
-	IdempotencyMismatch     ProblemCode = "idempotency_mismatch"
-	IdentifierVersion       ProblemCode = "identifier_version"
-	ImportClosed            ProblemCode = "import_closed"
-	ImportDiffers           ProblemCode = "import_differs"
-	ImportInvalid           ProblemCode = "import_invalid"
-	ImportMismatch          ProblemCode = "import_mismatch"
-	ImportOpen              ProblemCode = "import_open"
-	ImportOrder             ProblemCode = "import_order"
-	ImportSource            ProblemCode = "import_source"
-	InboxFull               ProblemCode = "inbox_full"
-	Internal                ProblemCode = "internal"
-	InvalidJson             ProblemCode = "invalid_json"
-	IssuerUnreachable       ProblemCode = "issuer_unreachable"
-	KeyUnknown              ProblemCode = "key_unknown"
-	LedgerUnavailable       ProblemCode = "ledger_unavailable"
-	LevelUnsupported        ProblemCode = "level_unsupported"
-	LicenceTypeNotPermitted ProblemCode = "licence_type_not_permitted"
-	LicenceTypeUnknown      ProblemCode = "licence_type_unknown"
-	MissingField            ProblemCode = "missing_field"
-	NodeUnreachable         ProblemCode = "node_unreachable"
-	NotActingFor            ProblemCode = "not_acting_for"
-	NotApproved             ProblemCode = "not_approved"
-	NotCanonical            ProblemCode = "not_canonical"
-	NotFound                ProblemCode = "not_found"
-	NotInitialised          ProblemCode = "not_initialised"
-	NotIssuer               ProblemCode = "not_issuer"
-	NotOwner                ProblemCode = "not_owner"
-	NumberNotInteger        ProblemCode = "number_not_integer"
-	NumberTaken             ProblemCode = "number_taken"
-	OutboxFull              ProblemCode = "outbox_full"
-	OutcomeUnknown          ProblemCode = "outcome_unknown"
-	OwnDraft                ProblemCode = "own_draft"
-	PersonalIdentifier      ProblemCode = "personal_identifier"
-	ProposalUnknown         ProblemCode = "proposal_unknown"
-	RateLimited             ProblemCode = "rate_limited"
-	RegionNotPermitted      ProblemCode = "region_not_permitted"
-	RegistryChanged         ProblemCode = "registry_changed"
-	RolesIncompatible       ProblemCode = "roles_incompatible"
-	ShuttingDown            ProblemCode = "shutting_down"
-	SignatureInvalid        ProblemCode = "signature_invalid"
-	StorageFull             ProblemCode = "storage_full"
-	SubjectTaken            ProblemCode = "subject_taken"
-	TimeMismatch            ProblemCode = "time_mismatch"
-	TimeSkew                ProblemCode = "time_skew"
-	TooDeep                 ProblemCode = "too_deep"
-	TooLarge                ProblemCode = "too_large"
-	TooLong                 ProblemCode = "too_long"
-	TooMany                 ProblemCode = "too_many"
-	TransitionNotAllowed    ProblemCode = "transition_not_allowed"
-	Unauthenticated         ProblemCode = "unauthenticated"
-	UndeclaredField         ProblemCode = "undeclared_field"
-	UnknownField            ProblemCode = "unknown_field"
-	UnknownOperation        ProblemCode = "unknown_operation"
-	ValueMismatch           ProblemCode = "value_mismatch"
-	VersionConflict         ProblemCode = "version_conflict"
-	WrongType               ProblemCode = "wrong_type"
+	ProblemCodeAccessLogUnavailable    ProblemCode = "access_log_unavailable"
+	ProblemCodeAgencyNotActive         ProblemCode = "agency_not_active"
+	ProblemCodeAgencyUnknown           ProblemCode = "agency_unknown"
+	ProblemCodeAlreadyApproved         ProblemCode = "already_approved"
+	ProblemCodeAlreadyDecided          ProblemCode = "already_decided"
+	ProblemCodeAlreadyInitialised      ProblemCode = "already_initialised"
+	ProblemCodeApprovalsMissing        ProblemCode = "approvals_missing"
+	ProblemCodeAwaitingApproval        ProblemCode = "awaiting_approval"
+	ProblemCodeBadCitizenId            ProblemCode = "bad_citizen_id"
+	ProblemCodeBadDate                 ProblemCode = "bad_date"
+	ProblemCodeBadHolderCode           ProblemCode = "bad_holder_code"
+	ProblemCodeBadId                   ProblemCode = "bad_id"
+	ProblemCodeBadLicenceIdentifier    ProblemCode = "bad_licence_identifier"
+	ProblemCodeBadOrganisationCode     ProblemCode = "bad_organisation_code"
+	ProblemCodeBadRegion               ProblemCode = "bad_region"
+	ProblemCodeBadTime                 ProblemCode = "bad_time"
+	ProblemCodeBadUscc                 ProblemCode = "bad_uscc"
+	ProblemCodeBadUtf8                 ProblemCode = "bad_utf8"
+	ProblemCodeBadValue                ProblemCode = "bad_value"
+	ProblemCodeBatchExhausted          ProblemCode = "batch_exhausted"
+	ProblemCodeBatchNotOpen            ProblemCode = "batch_not_open"
+	ProblemCodeConfidentialField       ProblemCode = "confidential_field"
+	ProblemCodeContentMismatch         ProblemCode = "content_mismatch"
+	ProblemCodeControlCharacter        ProblemCode = "control_character"
+	ProblemCodeCrossOrigin             ProblemCode = "cross_origin"
+	ProblemCodeDelegationNotInForce    ProblemCode = "delegation_not_in_force"
+	ProblemCodeDelegationUnknown       ProblemCode = "delegation_unknown"
+	ProblemCodeDraftChanged            ProblemCode = "draft_changed"
+	ProblemCodeDuplicateKey            ProblemCode = "duplicate_key"
+	ProblemCodeFileDigestUnsafe        ProblemCode = "file_digest_unsafe"
+	ProblemCodeFollowerStopped         ProblemCode = "follower_stopped"
+	ProblemCodeForbidden               ProblemCode = "forbidden"
+	ProblemCodeGenesisMismatch         ProblemCode = "genesis_mismatch"
+	ProblemCodeHolderKindNotPermitted  ProblemCode = "holder_kind_not_permitted"
+	ProblemCodeIdempotencyMismatch     ProblemCode = "idempotency_mismatch"
+	ProblemCodeIdentifierVersion       ProblemCode = "identifier_version"
+	ProblemCodeImportClosed            ProblemCode = "import_closed"
+	ProblemCodeImportDiffers           ProblemCode = "import_differs"
+	ProblemCodeImportInvalid           ProblemCode = "import_invalid"
+	ProblemCodeImportMismatch          ProblemCode = "import_mismatch"
+	ProblemCodeImportOpen              ProblemCode = "import_open"
+	ProblemCodeImportOrder             ProblemCode = "import_order"
+	ProblemCodeImportSource            ProblemCode = "import_source"
+	ProblemCodeInboxFull               ProblemCode = "inbox_full"
+	ProblemCodeInternal                ProblemCode = "internal"
+	ProblemCodeInvalidJson             ProblemCode = "invalid_json"
+	ProblemCodeIssuerUnreachable       ProblemCode = "issuer_unreachable"
+	ProblemCodeKeyUnknown              ProblemCode = "key_unknown"
+	ProblemCodeLedgerUnavailable       ProblemCode = "ledger_unavailable"
+	ProblemCodeLevelUnsupported        ProblemCode = "level_unsupported"
+	ProblemCodeLicenceTypeNotPermitted ProblemCode = "licence_type_not_permitted"
+	ProblemCodeLicenceTypeUnknown      ProblemCode = "licence_type_unknown"
+	ProblemCodeMissingField            ProblemCode = "missing_field"
+	ProblemCodeNodeUnreachable         ProblemCode = "node_unreachable"
+	ProblemCodeNotActingFor            ProblemCode = "not_acting_for"
+	ProblemCodeNotApproved             ProblemCode = "not_approved"
+	ProblemCodeNotCanonical            ProblemCode = "not_canonical"
+	ProblemCodeNotFound                ProblemCode = "not_found"
+	ProblemCodeNotInitialised          ProblemCode = "not_initialised"
+	ProblemCodeNotIssuer               ProblemCode = "not_issuer"
+	ProblemCodeNotOwner                ProblemCode = "not_owner"
+	ProblemCodeNumberNotInteger        ProblemCode = "number_not_integer"
+	ProblemCodeNumberTaken             ProblemCode = "number_taken"
+	ProblemCodeOutboxFull              ProblemCode = "outbox_full"
+	ProblemCodeOutcomeUnknown          ProblemCode = "outcome_unknown"
+	ProblemCodeOwnDraft                ProblemCode = "own_draft"
+	ProblemCodePersonalIdentifier      ProblemCode = "personal_identifier"
+	ProblemCodeProposalUnknown         ProblemCode = "proposal_unknown"
+	ProblemCodeRateLimited             ProblemCode = "rate_limited"
+	ProblemCodeRegionNotPermitted      ProblemCode = "region_not_permitted"
+	ProblemCodeRegistryChanged         ProblemCode = "registry_changed"
+	ProblemCodeRolesIncompatible       ProblemCode = "roles_incompatible"
+	ProblemCodeSearchRebuilding        ProblemCode = "search_rebuilding"
+	ProblemCodeSearchTooBroad          ProblemCode = "search_too_broad"
+	ProblemCodeShuttingDown            ProblemCode = "shutting_down"
+	ProblemCodeSignatureInvalid        ProblemCode = "signature_invalid"
+	ProblemCodeStorageFull             ProblemCode = "storage_full"
+	ProblemCodeSubjectTaken            ProblemCode = "subject_taken"
+	ProblemCodeTimeMismatch            ProblemCode = "time_mismatch"
+	ProblemCodeTimeSkew                ProblemCode = "time_skew"
+	ProblemCodeTooDeep                 ProblemCode = "too_deep"
+	ProblemCodeTooLarge                ProblemCode = "too_large"
+	ProblemCodeTooLong                 ProblemCode = "too_long"
+	ProblemCodeTooMany                 ProblemCode = "too_many"
+	ProblemCodeTransitionNotAllowed    ProblemCode = "transition_not_allowed"
+	ProblemCodeUnauthenticated         ProblemCode = "unauthenticated"
+	ProblemCodeUndeclaredField         ProblemCode = "undeclared_field"
+	ProblemCodeUnknownField            ProblemCode = "unknown_field"
+	ProblemCodeUnknownOperation        ProblemCode = "unknown_operation"
+	ProblemCodeValueMismatch           ProblemCode = "value_mismatch"
+	ProblemCodeVersionConflict         ProblemCode = "version_conflict"
+	ProblemCodeWrongType               ProblemCode = "wrong_type"
 )
 
 // Valid indicates whether the value is a known member of the ProblemCode enum.
 func (e ProblemCode) Valid() bool {
 	switch e {
-	case AccessLogUnavailable:
+	case ProblemCodeAccessLogUnavailable:
 		return true
-	case AgencyNotActive:
+	case ProblemCodeAgencyNotActive:
 		return true
-	case AgencyUnknown:
+	case ProblemCodeAgencyUnknown:
 		return true
-	case AlreadyApproved:
+	case ProblemCodeAlreadyApproved:
 		return true
-	case AlreadyDecided:
+	case ProblemCodeAlreadyDecided:
 		return true
-	case AlreadyInitialised:
+	case ProblemCodeAlreadyInitialised:
 		return true
-	case ApprovalsMissing:
+	case ProblemCodeApprovalsMissing:
 		return true
-	case AwaitingApproval:
+	case ProblemCodeAwaitingApproval:
 		return true
-	case BadCitizenId:
+	case ProblemCodeBadCitizenId:
 		return true
-	case BadDate:
+	case ProblemCodeBadDate:
 		return true
-	case BadId:
+	case ProblemCodeBadHolderCode:
 		return true
-	case BadLicenceIdentifier:
+	case ProblemCodeBadId:
 		return true
-	case BadOrganisationCode:
+	case ProblemCodeBadLicenceIdentifier:
 		return true
-	case BadRegion:
+	case ProblemCodeBadOrganisationCode:
 		return true
-	case BadTime:
+	case ProblemCodeBadRegion:
 		return true
-	case BadUscc:
+	case ProblemCodeBadTime:
 		return true
-	case BadUtf8:
+	case ProblemCodeBadUscc:
 		return true
-	case BadValue:
+	case ProblemCodeBadUtf8:
 		return true
-	case BatchExhausted:
+	case ProblemCodeBadValue:
 		return true
-	case BatchNotOpen:
+	case ProblemCodeBatchExhausted:
 		return true
-	case ConfidentialField:
+	case ProblemCodeBatchNotOpen:
 		return true
-	case ContentMismatch:
+	case ProblemCodeConfidentialField:
 		return true
-	case ControlCharacter:
+	case ProblemCodeContentMismatch:
 		return true
-	case CrossOrigin:
+	case ProblemCodeControlCharacter:
 		return true
-	case DelegationNotInForce:
+	case ProblemCodeCrossOrigin:
 		return true
-	case DelegationUnknown:
+	case ProblemCodeDelegationNotInForce:
 		return true
-	case DraftChanged:
+	case ProblemCodeDelegationUnknown:
 		return true
-	case DuplicateKey:
+	case ProblemCodeDraftChanged:
 		return true
-	case FileDigestUnsafe:
+	case ProblemCodeDuplicateKey:
 		return true
-	case FollowerStopped:
+	case ProblemCodeFileDigestUnsafe:
 		return true
-	case Forbidden:
+	case ProblemCodeFollowerStopped:
 		return true
-	case GenesisMismatch:
+	case ProblemCodeForbidden:
 		return true
-	case HolderKindNotPermitted:
+	case ProblemCodeGenesisMismatch:
 		return true
-	case IdempotencyMismatch:
+	case ProblemCodeHolderKindNotPermitted:
 		return true
-	case IdentifierVersion:
+	case ProblemCodeIdempotencyMismatch:
 		return true
-	case ImportClosed:
+	case ProblemCodeIdentifierVersion:
 		return true
-	case ImportDiffers:
+	case ProblemCodeImportClosed:
 		return true
-	case ImportInvalid:
+	case ProblemCodeImportDiffers:
 		return true
-	case ImportMismatch:
+	case ProblemCodeImportInvalid:
 		return true
-	case ImportOpen:
+	case ProblemCodeImportMismatch:
 		return true
-	case ImportOrder:
+	case ProblemCodeImportOpen:
 		return true
-	case ImportSource:
+	case ProblemCodeImportOrder:
 		return true
-	case InboxFull:
+	case ProblemCodeImportSource:
 		return true
-	case Internal:
+	case ProblemCodeInboxFull:
 		return true
-	case InvalidJson:
+	case ProblemCodeInternal:
 		return true
-	case IssuerUnreachable:
+	case ProblemCodeInvalidJson:
 		return true
-	case KeyUnknown:
+	case ProblemCodeIssuerUnreachable:
 		return true
-	case LedgerUnavailable:
+	case ProblemCodeKeyUnknown:
 		return true
-	case LevelUnsupported:
+	case ProblemCodeLedgerUnavailable:
 		return true
-	case LicenceTypeNotPermitted:
+	case ProblemCodeLevelUnsupported:
 		return true
-	case LicenceTypeUnknown:
+	case ProblemCodeLicenceTypeNotPermitted:
 		return true
-	case MissingField:
+	case ProblemCodeLicenceTypeUnknown:
 		return true
-	case NodeUnreachable:
+	case ProblemCodeMissingField:
 		return true
-	case NotActingFor:
+	case ProblemCodeNodeUnreachable:
 		return true
-	case NotApproved:
+	case ProblemCodeNotActingFor:
 		return true
-	case NotCanonical:
+	case ProblemCodeNotApproved:
 		return true
-	case NotFound:
+	case ProblemCodeNotCanonical:
 		return true
-	case NotInitialised:
+	case ProblemCodeNotFound:
 		return true
-	case NotIssuer:
+	case ProblemCodeNotInitialised:
 		return true
-	case NotOwner:
+	case ProblemCodeNotIssuer:
 		return true
-	case NumberNotInteger:
+	case ProblemCodeNotOwner:
 		return true
-	case NumberTaken:
+	case ProblemCodeNumberNotInteger:
 		return true
-	case OutboxFull:
+	case ProblemCodeNumberTaken:
 		return true
-	case OutcomeUnknown:
+	case ProblemCodeOutboxFull:
 		return true
-	case OwnDraft:
+	case ProblemCodeOutcomeUnknown:
 		return true
-	case PersonalIdentifier:
+	case ProblemCodeOwnDraft:
 		return true
-	case ProposalUnknown:
+	case ProblemCodePersonalIdentifier:
 		return true
-	case RateLimited:
+	case ProblemCodeProposalUnknown:
 		return true
-	case RegionNotPermitted:
+	case ProblemCodeRateLimited:
 		return true
-	case RegistryChanged:
+	case ProblemCodeRegionNotPermitted:
 		return true
-	case RolesIncompatible:
+	case ProblemCodeRegistryChanged:
 		return true
-	case ShuttingDown:
+	case ProblemCodeRolesIncompatible:
 		return true
-	case SignatureInvalid:
+	case ProblemCodeSearchRebuilding:
 		return true
-	case StorageFull:
+	case ProblemCodeSearchTooBroad:
 		return true
-	case SubjectTaken:
+	case ProblemCodeShuttingDown:
 		return true
-	case TimeMismatch:
+	case ProblemCodeSignatureInvalid:
 		return true
-	case TimeSkew:
+	case ProblemCodeStorageFull:
 		return true
-	case TooDeep:
+	case ProblemCodeSubjectTaken:
 		return true
-	case TooLarge:
+	case ProblemCodeTimeMismatch:
 		return true
-	case TooLong:
+	case ProblemCodeTimeSkew:
 		return true
-	case TooMany:
+	case ProblemCodeTooDeep:
 		return true
-	case TransitionNotAllowed:
+	case ProblemCodeTooLarge:
 		return true
-	case Unauthenticated:
+	case ProblemCodeTooLong:
 		return true
-	case UndeclaredField:
+	case ProblemCodeTooMany:
 		return true
-	case UnknownField:
+	case ProblemCodeTransitionNotAllowed:
 		return true
-	case UnknownOperation:
+	case ProblemCodeUnauthenticated:
 		return true
-	case ValueMismatch:
+	case ProblemCodeUndeclaredField:
 		return true
-	case VersionConflict:
+	case ProblemCodeUnknownField:
 		return true
-	case WrongType:
+	case ProblemCodeUnknownOperation:
+		return true
+	case ProblemCodeValueMismatch:
+		return true
+	case ProblemCodeVersionConflict:
+		return true
+	case ProblemCodeWrongType:
 		return true
 	default:
 		return false
@@ -307,6 +316,24 @@ func (e ProblemWritten) Valid() bool {
 	case ProblemWrittenNothing:
 		return true
 	case ProblemWrittenPerhaps:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ApproveDraftParamsWait.
+const (
+	ApproveDraftParamsWaitAccepted  ApproveDraftParamsWait = "accepted"
+	ApproveDraftParamsWaitCommitted ApproveDraftParamsWait = "committed"
+)
+
+// Valid indicates whether the value is a known member of the ApproveDraftParamsWait enum.
+func (e ApproveDraftParamsWait) Valid() bool {
+	switch e {
+	case ApproveDraftParamsWaitAccepted:
+		return true
+	case ApproveDraftParamsWaitCommitted:
 		return true
 	default:
 		return false
@@ -351,43 +378,43 @@ func (e LicenceActParamsWait) Valid() bool {
 
 // Defines values for LicenceActParamsAct.
 const (
-	Amend         LicenceActParamsAct = "amend"
-	Cancel        LicenceActParamsAct = "cancel"
-	Dormant       LicenceActParamsAct = "dormant"
-	PenaltyRevoke LicenceActParamsAct = "penalty-revoke"
-	Renew         LicenceActParamsAct = "renew"
-	Rescind       LicenceActParamsAct = "rescind"
-	Resume        LicenceActParamsAct = "resume"
-	Suspend       LicenceActParamsAct = "suspend"
-	Transfer      LicenceActParamsAct = "transfer"
-	VoidLost      LicenceActParamsAct = "void-lost"
-	Withdraw      LicenceActParamsAct = "withdraw"
+	LicenceActParamsActAmend         LicenceActParamsAct = "amend"
+	LicenceActParamsActCancel        LicenceActParamsAct = "cancel"
+	LicenceActParamsActDormant       LicenceActParamsAct = "dormant"
+	LicenceActParamsActPenaltyRevoke LicenceActParamsAct = "penalty-revoke"
+	LicenceActParamsActRenew         LicenceActParamsAct = "renew"
+	LicenceActParamsActRescind       LicenceActParamsAct = "rescind"
+	LicenceActParamsActResume        LicenceActParamsAct = "resume"
+	LicenceActParamsActSuspend       LicenceActParamsAct = "suspend"
+	LicenceActParamsActTransfer      LicenceActParamsAct = "transfer"
+	LicenceActParamsActVoidLost      LicenceActParamsAct = "void-lost"
+	LicenceActParamsActWithdraw      LicenceActParamsAct = "withdraw"
 )
 
 // Valid indicates whether the value is a known member of the LicenceActParamsAct enum.
 func (e LicenceActParamsAct) Valid() bool {
 	switch e {
-	case Amend:
+	case LicenceActParamsActAmend:
 		return true
-	case Cancel:
+	case LicenceActParamsActCancel:
 		return true
-	case Dormant:
+	case LicenceActParamsActDormant:
 		return true
-	case PenaltyRevoke:
+	case LicenceActParamsActPenaltyRevoke:
 		return true
-	case Renew:
+	case LicenceActParamsActRenew:
 		return true
-	case Rescind:
+	case LicenceActParamsActRescind:
 		return true
-	case Resume:
+	case LicenceActParamsActResume:
 		return true
-	case Suspend:
+	case LicenceActParamsActSuspend:
 		return true
-	case Transfer:
+	case LicenceActParamsActTransfer:
 		return true
-	case VoidLost:
+	case LicenceActParamsActVoidLost:
 		return true
-	case Withdraw:
+	case LicenceActParamsActWithdraw:
 		return true
 	default:
 		return false
@@ -592,6 +619,78 @@ func (e EnactParamsWait) Valid() bool {
 	}
 }
 
+// Defines values for SearchLicencesParamsSort.
+const (
+	SearchLicencesParamsSortHolderName SearchLicencesParamsSort = "holder_name"
+	SearchLicencesParamsSortNewest     SearchLicencesParamsSort = "newest"
+	SearchLicencesParamsSortNumber     SearchLicencesParamsSort = "number"
+	SearchLicencesParamsSortOldest     SearchLicencesParamsSort = "oldest"
+	SearchLicencesParamsSortValidUntil SearchLicencesParamsSort = "valid_until"
+)
+
+// Valid indicates whether the value is a known member of the SearchLicencesParamsSort enum.
+func (e SearchLicencesParamsSort) Valid() bool {
+	switch e {
+	case SearchLicencesParamsSortHolderName:
+		return true
+	case SearchLicencesParamsSortNewest:
+		return true
+	case SearchLicencesParamsSortNumber:
+		return true
+	case SearchLicencesParamsSortOldest:
+		return true
+	case SearchLicencesParamsSortValidUntil:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ExportLicencesParamsSort.
+const (
+	ExportLicencesParamsSortHolderName ExportLicencesParamsSort = "holder_name"
+	ExportLicencesParamsSortNewest     ExportLicencesParamsSort = "newest"
+	ExportLicencesParamsSortNumber     ExportLicencesParamsSort = "number"
+	ExportLicencesParamsSortOldest     ExportLicencesParamsSort = "oldest"
+	ExportLicencesParamsSortValidUntil ExportLicencesParamsSort = "valid_until"
+)
+
+// Valid indicates whether the value is a known member of the ExportLicencesParamsSort enum.
+func (e ExportLicencesParamsSort) Valid() bool {
+	switch e {
+	case ExportLicencesParamsSortHolderName:
+		return true
+	case ExportLicencesParamsSortNewest:
+		return true
+	case ExportLicencesParamsSortNumber:
+		return true
+	case ExportLicencesParamsSortOldest:
+		return true
+	case ExportLicencesParamsSortValidUntil:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ExportLicencesParamsFormat.
+const (
+	ExportLicencesParamsFormatCsv  ExportLicencesParamsFormat = "csv"
+	ExportLicencesParamsFormatXlsx ExportLicencesParamsFormat = "xlsx"
+)
+
+// Valid indicates whether the value is a known member of the ExportLicencesParamsFormat enum.
+func (e ExportLicencesParamsFormat) Valid() bool {
+	switch e {
+	case ExportLicencesParamsFormatCsv:
+		return true
+	case ExportLicencesParamsFormatXlsx:
+		return true
+	default:
+		return false
+	}
+}
+
 // Batch defines model for Batch.
 type Batch struct {
 	Agency *string `json:"agency,omitempty"`
@@ -730,6 +829,28 @@ type FileDigest struct {
 	Sm3    string `json:"sm3"`
 }
 
+// FoundLicence defines model for FoundLicence.
+type FoundLicence struct {
+	Confidential *bool   `json:"confidential,omitempty"`
+	HolderCode   *string `json:"holder_code,omitempty"`
+	HolderKind   string  `json:"holder_kind"`
+	HolderName   *string `json:"holder_name,omitempty"`
+	Identifier   string  `json:"identifier"`
+	IssuedOn     string  `json:"issued_on"`
+	Issuer       string  `json:"issuer"`
+	Number       string  `json:"number"`
+	Owner        string  `json:"owner"`
+	Position     int64   `json:"position"`
+	Record       string  `json:"record"`
+	Region       string  `json:"region"`
+	State        string  `json:"state"`
+	Type         string  `json:"type"`
+	Updated      string  `json:"updated"`
+	ValidFrom    string  `json:"valid_from"`
+	ValidUntil   string  `json:"valid_until"`
+	Version      int64   `json:"version"`
+}
+
 // HeldBatch defines model for HeldBatch.
 type HeldBatch struct {
 	Batch Batch      `json:"batch"`
@@ -826,6 +947,16 @@ type LicenceConfidential struct {
 	File       *string                 `json:"file,omitempty"`
 	HolderCode *string                 `json:"holder_code,omitempty"`
 	HolderName *string                 `json:"holder_name,omitempty"`
+}
+
+// LicencePage defines model for LicencePage.
+type LicencePage struct {
+	At       Reflects        `json:"at"`
+	Behind   int64           `json:"behind"`
+	Count    *int64          `json:"count,omitempty"`
+	Licences *[]FoundLicence `json:"licences"`
+	More     *bool           `json:"more,omitempty"`
+	Next     *string         `json:"next,omitempty"`
 }
 
 // NewDelegation defines model for NewDelegation.
@@ -1155,9 +1286,15 @@ type DraftParams struct {
 
 // ApproveDraftParams defines parameters for ApproveDraft.
 type ApproveDraftParams struct {
+	// Wait As of a write.
+	Wait *ApproveDraftParamsWait `form:"wait,omitempty" json:"wait,omitempty"`
+
 	// IdempotencyKey 1 to 128 visible ASCII characters.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
+
+// ApproveDraftParamsWait defines parameters for ApproveDraft.
+type ApproveDraftParamsWait string
 
 // RejectDraftParams defines parameters for RejectDraft.
 type RejectDraftParams struct {
@@ -1469,6 +1606,141 @@ type RegistryListParams struct {
 	// Limit At most so many.
 	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
 }
+
+// SearchLicencesParams defines parameters for SearchLicences.
+type SearchLicencesParams struct {
+	// HolderCode The holder's whole code.
+	HolderCode *string `form:"holder_code,omitempty" json:"holder_code,omitempty"`
+
+	// HolderName The holder's whole name; widths, case, kinds of brackets, spaces and middle dots count for nothing.
+	HolderName *string `form:"holder_name,omitempty" json:"holder_name,omitempty"`
+
+	// Text Words that all stand in the holder's name.
+	Text *string `form:"text,omitempty" json:"text,omitempty"`
+
+	// Issuer An agency with those below it, or one USCC.
+	Issuer *string `form:"issuer,omitempty" json:"issuer,omitempty"`
+
+	// Owner The agency that may change the licence, with those below it.
+	Owner *string `form:"owner,omitempty" json:"owner,omitempty"`
+
+	// Type One of these licence types.
+	Type *[]string `form:"type,omitempty" json:"type,omitempty"`
+
+	// Number The whole number.
+	Number *string `form:"number,omitempty" json:"number,omitempty"`
+
+	// NumberPrefix What the number begins with.
+	NumberPrefix *string `form:"number_prefix,omitempty" json:"number_prefix,omitempty"`
+
+	// State One of these states.
+	State *[]string `form:"state,omitempty" json:"state,omitempty"`
+
+	// Region One of these regions, with what is subordinate to it.
+	Region *[]string `form:"region,omitempty" json:"region,omitempty"`
+
+	// IssuedOnMin First day of a stretch of days.
+	IssuedOnMin *string `form:"issued_on_min,omitempty" json:"issued_on_min,omitempty"`
+
+	// IssuedOnMax Its last day.
+	IssuedOnMax *string `form:"issued_on_max,omitempty" json:"issued_on_max,omitempty"`
+
+	// ValidFromMin First day of a stretch of days.
+	ValidFromMin *string `form:"valid_from_min,omitempty" json:"valid_from_min,omitempty"`
+
+	// ValidFromMax Its last day.
+	ValidFromMax *string `form:"valid_from_max,omitempty" json:"valid_from_max,omitempty"`
+
+	// ValidUntilMin First day of a stretch of days.
+	ValidUntilMin *string `form:"valid_until_min,omitempty" json:"valid_until_min,omitempty"`
+
+	// ValidUntilMax Its last day.
+	ValidUntilMax *string `form:"valid_until_max,omitempty" json:"valid_until_max,omitempty"`
+
+	// Expiring Not ended, and its last day is within so many days from today.
+	Expiring *int `form:"expiring,omitempty" json:"expiring,omitempty"`
+
+	// Sort newest by default; of an export, which cannot go by it, oldest.
+	Sort *SearchLicencesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// After The `next` of the page before; for the same search only.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit At most so many, 1 to 200; 50 by default.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Count Count all matches.
+	Count *bool `form:"count,omitempty" json:"count,omitempty"`
+}
+
+// SearchLicencesParamsSort defines parameters for SearchLicences.
+type SearchLicencesParamsSort string
+
+// ExportLicencesParams defines parameters for ExportLicences.
+type ExportLicencesParams struct {
+	// HolderCode The holder's whole code.
+	HolderCode *string `form:"holder_code,omitempty" json:"holder_code,omitempty"`
+
+	// HolderName The holder's whole name; widths, case, kinds of brackets, spaces and middle dots count for nothing.
+	HolderName *string `form:"holder_name,omitempty" json:"holder_name,omitempty"`
+
+	// Text Words that all stand in the holder's name.
+	Text *string `form:"text,omitempty" json:"text,omitempty"`
+
+	// Issuer An agency with those below it, or one USCC.
+	Issuer *string `form:"issuer,omitempty" json:"issuer,omitempty"`
+
+	// Owner The agency that may change the licence, with those below it.
+	Owner *string `form:"owner,omitempty" json:"owner,omitempty"`
+
+	// Type One of these licence types.
+	Type *[]string `form:"type,omitempty" json:"type,omitempty"`
+
+	// Number The whole number.
+	Number *string `form:"number,omitempty" json:"number,omitempty"`
+
+	// NumberPrefix What the number begins with.
+	NumberPrefix *string `form:"number_prefix,omitempty" json:"number_prefix,omitempty"`
+
+	// State One of these states.
+	State *[]string `form:"state,omitempty" json:"state,omitempty"`
+
+	// Region One of these regions, with what is subordinate to it.
+	Region *[]string `form:"region,omitempty" json:"region,omitempty"`
+
+	// IssuedOnMin First day of a stretch of days.
+	IssuedOnMin *string `form:"issued_on_min,omitempty" json:"issued_on_min,omitempty"`
+
+	// IssuedOnMax Its last day.
+	IssuedOnMax *string `form:"issued_on_max,omitempty" json:"issued_on_max,omitempty"`
+
+	// ValidFromMin First day of a stretch of days.
+	ValidFromMin *string `form:"valid_from_min,omitempty" json:"valid_from_min,omitempty"`
+
+	// ValidFromMax Its last day.
+	ValidFromMax *string `form:"valid_from_max,omitempty" json:"valid_from_max,omitempty"`
+
+	// ValidUntilMin First day of a stretch of days.
+	ValidUntilMin *string `form:"valid_until_min,omitempty" json:"valid_until_min,omitempty"`
+
+	// ValidUntilMax Its last day.
+	ValidUntilMax *string `form:"valid_until_max,omitempty" json:"valid_until_max,omitempty"`
+
+	// Expiring Not ended, and its last day is within so many days from today.
+	Expiring *int `form:"expiring,omitempty" json:"expiring,omitempty"`
+
+	// Sort newest by default; of an export, which cannot go by it, oldest.
+	Sort *ExportLicencesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Format The kind of file.
+	Format ExportLicencesParamsFormat `form:"format" json:"format"`
+}
+
+// ExportLicencesParamsSort defines parameters for ExportLicences.
+type ExportLicencesParamsSort string
+
+// ExportLicencesParamsFormat defines parameters for ExportLicences.
+type ExportLicencesParamsFormat string
 
 // PublicVerifyJSONRequestBody defines body for PublicVerify for application/json ContentType.
 type PublicVerifyJSONRequestBody = PublicQuery
@@ -3080,6 +3352,20 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/registry/{kind}/{id} (the `RegistryEntry` operationId).
 	RegistryEntry(ctx context.Context, kind string, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// SearchLicences Find licences 检索证照
+	//
+	// Needs the right `search`. Pages stay right while others write. The count is exact up to 10,000; `more` says that there are more.
+	//
+	// Corresponds with GET /v1/search/licences (the `SearchLicences` operationId).
+	SearchLicences(ctx context.Context, params *SearchLicencesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExportLicences What was found as a file for a spreadsheet 导出检索结果
+	//
+	// Needs the right `search.export`. At most 1,048,575 licences. An answer that is cut off is not whole.
+	//
+	// Corresponds with GET /v1/search/licences/export (the `ExportLicences` operationId).
+	ExportLicences(ctx context.Context, params *ExportLicencesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// VerifyWithBody Verdicts on one licence or an array of them 核验
 	//
 	// Each query names one licence: by `record`, `identifier`, `number` with `type`, or `file`. Needs the right `verify`.
@@ -4028,6 +4314,40 @@ func (c *Client) RegistryEntry(ctx context.Context, kind string, id string, reqE
 	return c.Client.Do(req)
 }
 
+// SearchLicences Find licences 检索证照
+//
+// Needs the right `search`. Pages stay right while others write. The count is exact up to 10,000; `more` says that there are more.
+//
+// Corresponds with GET /v1/search/licences (the `SearchLicences` operationId).
+func (c *Client) SearchLicences(ctx context.Context, params *SearchLicencesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSearchLicencesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExportLicences What was found as a file for a spreadsheet 导出检索结果
+//
+// Needs the right `search.export`. At most 1,048,575 licences. An answer that is cut off is not whole.
+//
+// Corresponds with GET /v1/search/licences/export (the `ExportLicences` operationId).
+func (c *Client) ExportLicences(ctx context.Context, params *ExportLicencesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExportLicencesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // VerifyWithBody Verdicts on one licence or an array of them 核验
 //
 // Each query names one licence: by `record`, `identifier`, `number` with `type`, or `file`. Needs the right `verify`.
@@ -4464,6 +4784,33 @@ func NewApproveDraftRequestWithBody(server string, id string, params *ApproveDra
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
@@ -6333,6 +6680,566 @@ func NewRegistryEntryRequest(server string, kind string, id string) (*http.Reque
 	return req, nil
 }
 
+// NewSearchLicencesRequest constructs an http.Request for the SearchLicences method
+func NewSearchLicencesRequest(server string, params *SearchLicencesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/search/licences")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.HolderCode != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "holder_code", *params.HolderCode, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.HolderName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "holder_name", *params.HolderName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Text != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "text", *params.Text, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Issuer != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "issuer", *params.Issuer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Owner != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "owner", *params.Owner, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Number != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "number", *params.Number, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.NumberPrefix != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "number_prefix", *params.NumberPrefix, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Region != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "region", *params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IssuedOnMin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "issued_on_min", *params.IssuedOnMin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IssuedOnMax != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "issued_on_max", *params.IssuedOnMax, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ValidFromMin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "valid_from_min", *params.ValidFromMin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ValidFromMax != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "valid_from_max", *params.ValidFromMax, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ValidUntilMin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "valid_until_min", *params.ValidUntilMin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ValidUntilMax != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "valid_until_max", *params.ValidUntilMax, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Expiring != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "expiring", *params.Expiring, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Sort != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Count != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "count", *params.Count, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewExportLicencesRequest constructs an http.Request for the ExportLicences method
+func NewExportLicencesRequest(server string, params *ExportLicencesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/search/licences/export")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.HolderCode != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "holder_code", *params.HolderCode, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.HolderName != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "holder_name", *params.HolderName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Text != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "text", *params.Text, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Issuer != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "issuer", *params.Issuer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Owner != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "owner", *params.Owner, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Number != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "number", *params.Number, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.NumberPrefix != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "number_prefix", *params.NumberPrefix, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Region != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "region", *params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IssuedOnMin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "issued_on_min", *params.IssuedOnMin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IssuedOnMax != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "issued_on_max", *params.IssuedOnMax, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ValidFromMin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "valid_from_min", *params.ValidFromMin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ValidFromMax != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "valid_from_max", *params.ValidFromMax, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ValidUntilMin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "valid_until_min", *params.ValidUntilMin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ValidUntilMax != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "valid_until_max", *params.ValidUntilMax, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Expiring != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "expiring", *params.Expiring, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Sort != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewVerifyRequest calls the generic Verify builder with application/json body
 func NewVerifyRequest(server string, body VerifyJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -6889,6 +7796,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/registry/{kind}/{id} (the `RegistryEntry` operationId).
 	RegistryEntryWithResponse(ctx context.Context, kind string, id string, reqEditors ...RequestEditorFn) (*RegistryEntryResponse, error)
+
+	// SearchLicencesWithResponse Find licences 检索证照
+	//
+	// Needs the right `search`. Pages stay right while others write. The count is exact up to 10,000; `more` says that there are more.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/search/licences (the `SearchLicences` operationId).
+	SearchLicencesWithResponse(ctx context.Context, params *SearchLicencesParams, reqEditors ...RequestEditorFn) (*SearchLicencesResponse, error)
+
+	// ExportLicencesWithResponse What was found as a file for a spreadsheet 导出检索结果
+	//
+	// Needs the right `search.export`. At most 1,048,575 licences. An answer that is cut off is not whole.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/search/licences/export (the `ExportLicences` operationId).
+	ExportLicencesWithResponse(ctx context.Context, params *ExportLicencesParams, reqEditors ...RequestEditorFn) (*ExportLicencesResponse, error)
 
 	// VerifyWithBodyWithResponse Verdicts on one licence or an array of them 核验
 	//
@@ -8518,6 +9443,95 @@ func (r RegistryEntryResponse) ContentType() string {
 	return ""
 }
 
+type SearchLicencesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *LicencePage
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SearchLicencesResponse) GetJSON200() *LicencePage {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SearchLicencesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SearchLicencesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SearchLicencesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SearchLicencesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SearchLicencesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ExportLicencesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExportLicencesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExportLicencesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExportLicencesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExportLicencesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExportLicencesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type VerifyResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -9358,6 +10372,36 @@ func (c *ClientWithResponses) RegistryEntryWithResponse(ctx context.Context, kin
 		return nil, err
 	}
 	return ParseRegistryEntryResponse(rsp)
+}
+
+// SearchLicencesWithResponse Find licences 检索证照
+//
+// Needs the right `search`. Pages stay right while others write. The count is exact up to 10,000; `more` says that there are more.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/search/licences (the `SearchLicences` operationId).
+func (c *ClientWithResponses) SearchLicencesWithResponse(ctx context.Context, params *SearchLicencesParams, reqEditors ...RequestEditorFn) (*SearchLicencesResponse, error) {
+	rsp, err := c.SearchLicences(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSearchLicencesResponse(rsp)
+}
+
+// ExportLicencesWithResponse What was found as a file for a spreadsheet 导出检索结果
+//
+// Needs the right `search.export`. At most 1,048,575 licences. An answer that is cut off is not whole.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/search/licences/export (the `ExportLicences` operationId).
+func (c *ClientWithResponses) ExportLicencesWithResponse(ctx context.Context, params *ExportLicencesParams, reqEditors ...RequestEditorFn) (*ExportLicencesResponse, error) {
+	rsp, err := c.ExportLicences(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExportLicencesResponse(rsp)
 }
 
 // VerifyWithBodyWithResponse Verdicts on one licence or an array of them 核验
@@ -10528,6 +11572,65 @@ func ParseRegistryEntryResponse(rsp *http.Response) (*RegistryEntryResponse, err
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSearchLicencesResponse parses an HTTP response from a SearchLicencesWithResponse call
+func ParseSearchLicencesResponse(rsp *http.Response) (*SearchLicencesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SearchLicencesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest LicencePage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseExportLicencesResponse parses an HTTP response from a ExportLicencesWithResponse call
+func ParseExportLicencesResponse(rsp *http.Response) (*ExportLicencesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExportLicencesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

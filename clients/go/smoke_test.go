@@ -134,9 +134,9 @@ func TestAgainstANode(t *testing.T) {
 		code       zhenglian.ProblemCode
 		status     int64
 	}{
-		{"no right", "verifier", licence, zhenglian.Forbidden, 403},
-		{"no key", "", licence, zhenglian.Unauthenticated, 401},
-		{"a bad code", "drafter", zhenglian.NewLicence{Type: licence.Type, Number: "BJ2", Holder: zhenglian.Holder{Code: "91110105X000000193", Name: "甲"}}, zhenglian.BadUscc, 400},
+		{"no right", "verifier", licence, zhenglian.ProblemCodeForbidden, 403},
+		{"no key", "", licence, zhenglian.ProblemCodeUnauthenticated, 401},
+		{"a bad code", "drafter", zhenglian.NewLicence{Type: licence.Type, Number: "BJ2", Holder: zhenglian.Holder{Code: "91110105X000000193", Name: "甲"}}, zhenglian.ProblemCodeBadUscc, 400},
 	} {
 		res, err := as(tt.role).IssueWithResponse(ctx, nil, tt.licence)
 		if err != nil {
@@ -144,12 +144,12 @@ func TestAgainstANode(t *testing.T) {
 		}
 		err = zhenglian.Check(res)
 		var p *zhenglian.Problem
-		if !errors.As(err, &p) || !errors.Is(err, &zhenglian.Problem{Code: tt.code}) || p.Status != tt.status || p.Zh == "" || p.Written != zhenglian.Nothing {
+		if !errors.As(err, &p) || !errors.Is(err, &zhenglian.Problem{Code: tt.code}) || p.Status != tt.status || p.Zh == "" || p.Written != zhenglian.ProblemWrittenNothing {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 	res, err := as("auditor").RecordWithResponse(ctx, "licence", "bj-scjg.9")
-	if err != nil || !errors.Is(zhenglian.Check(res), &zhenglian.Problem{Code: zhenglian.NotFound}) {
+	if err != nil || !errors.Is(zhenglian.Check(res), &zhenglian.Problem{Code: zhenglian.ProblemCodeNotFound}) {
 		t.Errorf("%v, %+v", err, res)
 	}
 }
@@ -158,7 +158,7 @@ func TestAgainstANode(t *testing.T) {
 func TestCheckOfAProxy(t *testing.T) {
 	err := zhenglian.Check(&zhenglian.IssueResponse{Body: []byte("<html>"), HTTPResponse: &http.Response{StatusCode: 502}})
 	var p *zhenglian.Problem
-	if !errors.As(err, &p) || p.Status != 502 || p.Code != "" || p.Written != zhenglian.Perhaps {
+	if !errors.As(err, &p) || p.Status != 502 || p.Code != "" || p.Written != zhenglian.ProblemWrittenPerhaps {
 		t.Errorf("%v", err)
 	}
 }

@@ -48,7 +48,7 @@ func (p *Problem) Error() string {
 	return s
 }
 
-// Is matches problems by their code: errors.Is(err, &zhenglian.Problem{Code: zhenglian.NotOwner}).
+// Is matches problems by their code: errors.Is(err, &zhenglian.Problem{Code: zhenglian.ProblemCodeNotOwner}).
 func (p *Problem) Is(target error) bool {
 	t, ok := target.(*Problem)
 	return ok && t.Code == p.Code
@@ -68,7 +68,7 @@ func Check(r Response) error {
 	}
 	var p Problem
 	if err := json.Unmarshal(r.GetBody(), &p); err != nil || p.Code == "" {
-		p = Problem{Status: int64(r.StatusCode()), Title: http.StatusText(r.StatusCode()), Written: Perhaps}
+		p = Problem{Status: int64(r.StatusCode()), Title: http.StatusText(r.StatusCode()), Written: ProblemWrittenPerhaps}
 	}
 	return &p
 }

@@ -618,6 +618,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/search/licences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Find licences 检索证照
+         * @description Needs the right `search`. Pages stay right while others write. The count is exact up to 10,000; `more` says that there are more.
+         */
+        get: operations["search-licences"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/search/licences/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was found as a file for a spreadsheet 导出检索结果
+         * @description Needs the right `search.export`. At most 1,048,575 licences. An answer that is cut off is not whole.
+         */
+        get: operations["export-licences"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/verify": {
         parameters: {
             query?: never;
@@ -772,6 +812,28 @@ export interface components {
             sha256: string;
             sm3: string;
         };
+        FoundLicence: {
+            confidential?: boolean;
+            holder_code?: string;
+            holder_kind: string;
+            holder_name?: string;
+            identifier: string;
+            issued_on: string;
+            issuer: string;
+            number: string;
+            owner: string;
+            /** Format: int64 */
+            position: number;
+            record: string;
+            region: string;
+            state: string;
+            type: string;
+            updated: string;
+            valid_from: string;
+            valid_until: string;
+            /** Format: int64 */
+            version: number;
+        };
         HeldBatch: {
             batch: components["schemas"]["Batch"];
             draft?: components["schemas"]["HeldDraft"];
@@ -862,6 +924,16 @@ export interface components {
             holder_code?: string;
             holder_name?: string;
         };
+        LicencePage: {
+            at: components["schemas"]["Reflects"];
+            /** Format: int64 */
+            behind: number;
+            /** Format: int64 */
+            count?: number;
+            licences: components["schemas"]["FoundLicence"][] | null;
+            more?: boolean;
+            next?: string;
+        };
         NewDelegation: {
             agency?: string;
             value: components["schemas"]["Delegation"];
@@ -941,7 +1013,7 @@ export interface components {
              * @description Stable: programs branch on it.
              * @enum {string}
              */
-            code: "access_log_unavailable" | "agency_not_active" | "agency_unknown" | "already_approved" | "already_decided" | "already_initialised" | "approvals_missing" | "awaiting_approval" | "bad_citizen_id" | "bad_date" | "bad_id" | "bad_licence_identifier" | "bad_organisation_code" | "bad_region" | "bad_time" | "bad_uscc" | "bad_utf8" | "bad_value" | "batch_exhausted" | "batch_not_open" | "confidential_field" | "content_mismatch" | "control_character" | "cross_origin" | "delegation_not_in_force" | "delegation_unknown" | "draft_changed" | "duplicate_key" | "file_digest_unsafe" | "follower_stopped" | "forbidden" | "genesis_mismatch" | "holder_kind_not_permitted" | "idempotency_mismatch" | "identifier_version" | "import_closed" | "import_differs" | "import_invalid" | "import_mismatch" | "import_open" | "import_order" | "import_source" | "inbox_full" | "internal" | "invalid_json" | "issuer_unreachable" | "key_unknown" | "ledger_unavailable" | "level_unsupported" | "licence_type_not_permitted" | "licence_type_unknown" | "missing_field" | "node_unreachable" | "not_acting_for" | "not_approved" | "not_canonical" | "not_found" | "not_initialised" | "not_issuer" | "not_owner" | "number_not_integer" | "number_taken" | "outbox_full" | "outcome_unknown" | "own_draft" | "personal_identifier" | "proposal_unknown" | "rate_limited" | "region_not_permitted" | "registry_changed" | "roles_incompatible" | "shutting_down" | "signature_invalid" | "storage_full" | "subject_taken" | "time_mismatch" | "time_skew" | "too_deep" | "too_large" | "too_long" | "too_many" | "transition_not_allowed" | "unauthenticated" | "undeclared_field" | "unknown_field" | "unknown_operation" | "value_mismatch" | "version_conflict" | "wrong_type";
+            code: "access_log_unavailable" | "agency_not_active" | "agency_unknown" | "already_approved" | "already_decided" | "already_initialised" | "approvals_missing" | "awaiting_approval" | "bad_citizen_id" | "bad_date" | "bad_holder_code" | "bad_id" | "bad_licence_identifier" | "bad_organisation_code" | "bad_region" | "bad_time" | "bad_uscc" | "bad_utf8" | "bad_value" | "batch_exhausted" | "batch_not_open" | "confidential_field" | "content_mismatch" | "control_character" | "cross_origin" | "delegation_not_in_force" | "delegation_unknown" | "draft_changed" | "duplicate_key" | "file_digest_unsafe" | "follower_stopped" | "forbidden" | "genesis_mismatch" | "holder_kind_not_permitted" | "idempotency_mismatch" | "identifier_version" | "import_closed" | "import_differs" | "import_invalid" | "import_mismatch" | "import_open" | "import_order" | "import_source" | "inbox_full" | "internal" | "invalid_json" | "issuer_unreachable" | "key_unknown" | "ledger_unavailable" | "level_unsupported" | "licence_type_not_permitted" | "licence_type_unknown" | "missing_field" | "node_unreachable" | "not_acting_for" | "not_approved" | "not_canonical" | "not_found" | "not_initialised" | "not_issuer" | "not_owner" | "number_not_integer" | "number_taken" | "outbox_full" | "outcome_unknown" | "own_draft" | "personal_identifier" | "proposal_unknown" | "rate_limited" | "region_not_permitted" | "registry_changed" | "roles_incompatible" | "search_rebuilding" | "search_too_broad" | "shutting_down" | "signature_invalid" | "storage_full" | "subject_taken" | "time_mismatch" | "time_skew" | "too_deep" | "too_large" | "too_long" | "too_many" | "transition_not_allowed" | "unauthenticated" | "undeclared_field" | "unknown_field" | "unknown_operation" | "value_mismatch" | "version_conflict" | "wrong_type";
             detail?: string;
             field?: string;
             /** Format: int64 */
@@ -1767,7 +1839,10 @@ export interface operations {
     };
     "approve-draft": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description As of a write. */
+                wait?: "committed" | "accepted";
+            };
             header?: {
                 /** @description 1 to 128 visible ASCII characters. */
                 "Idempotency-Key"?: string;
@@ -4912,6 +4987,273 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Record"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "search-licences": {
+        parameters: {
+            query?: {
+                /** @description The holder's whole code. */
+                holder_code?: string;
+                /** @description The holder's whole name; widths, case, kinds of brackets, spaces and middle dots count for nothing. */
+                holder_name?: string;
+                /** @description Words that all stand in the holder's name. */
+                text?: string;
+                /** @description An agency with those below it, or one USCC. */
+                issuer?: string;
+                /** @description The agency that may change the licence, with those below it. */
+                owner?: string;
+                /** @description One of these licence types. */
+                type?: string[];
+                /** @description The whole number. */
+                number?: string;
+                /** @description What the number begins with. */
+                number_prefix?: string;
+                /** @description One of these states. */
+                state?: string[];
+                /** @description One of these regions, with what is subordinate to it. */
+                region?: string[];
+                /** @description First day of a stretch of days. */
+                issued_on_min?: string;
+                /** @description Its last day. */
+                issued_on_max?: string;
+                /** @description First day of a stretch of days. */
+                valid_from_min?: string;
+                /** @description Its last day. */
+                valid_from_max?: string;
+                /** @description First day of a stretch of days. */
+                valid_until_min?: string;
+                /** @description Its last day. */
+                valid_until_max?: string;
+                /** @description Not ended, and its last day is within so many days from today. */
+                expiring?: number;
+                /** @description newest by default; of an export, which cannot go by it, oldest. */
+                sort?: "newest" | "oldest" | "number" | "valid_until" | "holder_name";
+                /** @description The `next` of the page before; for the same search only. */
+                after?: string;
+                /** @description At most so many, 1 to 200; 50 by default. */
+                limit?: number;
+                /** @description Count all matches. */
+                count?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LicencePage"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "export-licences": {
+        parameters: {
+            query: {
+                /** @description The holder's whole code. */
+                holder_code?: string;
+                /** @description The holder's whole name; widths, case, kinds of brackets, spaces and middle dots count for nothing. */
+                holder_name?: string;
+                /** @description Words that all stand in the holder's name. */
+                text?: string;
+                /** @description An agency with those below it, or one USCC. */
+                issuer?: string;
+                /** @description The agency that may change the licence, with those below it. */
+                owner?: string;
+                /** @description One of these licence types. */
+                type?: string[];
+                /** @description The whole number. */
+                number?: string;
+                /** @description What the number begins with. */
+                number_prefix?: string;
+                /** @description One of these states. */
+                state?: string[];
+                /** @description One of these regions, with what is subordinate to it. */
+                region?: string[];
+                /** @description First day of a stretch of days. */
+                issued_on_min?: string;
+                /** @description Its last day. */
+                issued_on_max?: string;
+                /** @description First day of a stretch of days. */
+                valid_from_min?: string;
+                /** @description Its last day. */
+                valid_from_max?: string;
+                /** @description First day of a stretch of days. */
+                valid_until_min?: string;
+                /** @description Its last day. */
+                valid_until_max?: string;
+                /** @description Not ended, and its last day is within so many days from today. */
+                expiring?: number;
+                /** @description newest by default; of an export, which cannot go by it, oldest. */
+                sort?: "newest" | "oldest" | "number" | "valid_until" | "holder_name";
+                /** @description The kind of file. */
+                format: "csv" | "xlsx";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": string;
+                    "text/csv; charset=utf-8": string;
                 };
             };
             /** @description The request is malformed */

@@ -427,6 +427,10 @@ func (d *document) inboxRoutes() {
 			op.Responses["202"] = &huma.Response{Description: "Not all is done yet: operations are pending, or another person must approve", Content: content("application/json", w.out)}
 		}
 		op.Parameters = append(op.Parameters, key)
+		if w.rt == routeApproveDraft {
+			op.Parameters = append(op.Parameters, &huma.Param{Name: "wait", In: "query",
+				Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"committed", "accepted"}, Default: "committed"}, Description: "As of a write."})
+		}
 		d.config.AddOperation(op)
 	}
 	text := func(name, in, doc string) *huma.Param {

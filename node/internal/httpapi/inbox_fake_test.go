@@ -112,5 +112,8 @@ func (f *fakeInbox) Register(_ context.Context, _ httpapi.Submission, t sdk.Batc
 }
 
 func (f *fakeInbox) Batch(_ context.Context, id string) (sdk.HeldBatch, string, error) {
+	if id == "9-abcdefgh" {
+		return sdk.HeldBatch{Batch: sdk.Batch{ID: id, State: sdk.BatchOpen, BatchTerms: sdk.BatchTerms{Agency: "bj-scjg"}}}, "", nil
+	}
 	return sdk.HeldBatch{}, "", model.E(model.CodeNotFound, "id")
 }
