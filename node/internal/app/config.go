@@ -39,6 +39,7 @@ type Config struct {
 	TLSKey        string       `yaml:"tls_key"`
 	Lang          string       `yaml:"lang"` // zh or en: the language of the public page's first view
 	Ledger        LedgerConfig `yaml:"ledger"`
+	OIDC          []OIDC       `yaml:"oidc,omitempty"`  // identity providers whose users sign in here
 	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one key; 0: 20,000
 	OutboxLimit   int          `yaml:"outbox_limit"`    // accepted operations that may wait; 0: 200,000
 	Approval      Approval     `yaml:"approval,omitempty"`
@@ -70,6 +71,16 @@ type Gateway struct {
 	Address    string `yaml:"address" json:"address"`         // host:port, TLS
 	TLSRoots   string `yaml:"tls_roots" json:"tls_roots"`     // PEM of the authorities of its TLS certificate
 	ServerName string `yaml:"server_name" json:"server_name"` // the name in that certificate; "": the host of Address
+}
+
+// OIDC is an OpenID Connect issuer whose word is taken for who somebody is.
+type OIDC struct {
+	Issuer           string `yaml:"issuer"`             // its address: https, or http on this machine
+	ClientID         string `yaml:"client_id"`          // this node's name there
+	ClientSecretFile string `yaml:"client_secret_file"` // mode 0600; "" for a public client
+	Audience         string `yaml:"audience"`           // of tokens that programs bring; "": client_id
+	RedirectURL      string `yaml:"redirect_url"`       // https://…/auth/callback as browsers reach this node; "": no sign-in by browser
+	CAFile           string `yaml:"ca_file"`            // PEM of the authorities of its TLS certificate; "": the system's
 }
 
 // LedgerFile is the name of an embedded ledger's configuration in its folder.

@@ -75,6 +75,7 @@ func (h health) Components() []sdk.Component {
 		writes.Status, writes.Code, writes.Detail = sdk.Degraded, model.CodeStorageFull, "the disk under the node's folder is nearly full: nothing is accepted"
 	}
 	out := []sdk.Component{follower, writes, h.gateways(), n.searchComponent()}
+	out = append(out, h.issuers()...)
 	if n.importing() {
 		out = append(out, sdk.Component{
 			Name: "import", Status: sdk.Degraded, Code: model.CodeImportOpen,

@@ -55,6 +55,7 @@ type Node struct {
 	verifier *verifier
 	people   *auth.Directory
 	index    *search.Index
+	signIn   *auth.SignIn
 	api      *httpapi.API
 	metrics  *prometheus.Registry
 	expiry   prometheus.Gauge // of the ledger identity
@@ -274,7 +275,7 @@ func (n *Node) openAPI() error {
 	}
 	var err error
 	n.api, err = httpapi.New(httpapi.Config{
-		Gate: newGate(n.people, n.cfg.RatePerSecond), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
+		Gate: newGate(n.signIn, n.cfg.RatePerSecond), Login: n.login(), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 		Search: searching{n, &agencyTree{}}, Temporary: n.path(exportsDir),
 	})
@@ -320,7 +321,8 @@ func (n *Node) serve(ctx context.Context) error {
 	server := n.api.NewServer()
 	adminServer := &http.Server{Handler: n.api.Admin(n.metrics, n.operate()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute}
 	if n.cert != nil {
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.cert.get}
+		// A client's certificate is asked for and not demanded. Whose it is is decided by its key (auth.SignInCertificate).
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.cert.get, ClientAuth: tls.RequestClientCert}
 	}
 	failed := make(chan error, 4)
 	go func() {

@@ -2,23 +2,27 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
+	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // gate signs callers in and counts their requests.
 type gate struct {
-	people *auth.Directory
+	signIn *auth.SignIn
 	limits *auth.Limits
 }
 
 // SignIn finds the caller of a request.
 func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
-	p, err := g.people.SignInKey(r.Header.Get("Authorization"))
+	p, err := g.signIn.Find(r)
 	if err != nil {
 		return nil, err
 	}
@@ -28,11 +32,12 @@ func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
 func (g gate) TakeCaller(id string) time.Duration      { return g.limits.Principal(id) }
 func (g gate) TakeAddress(remote string) time.Duration { return g.limits.Address(remote) }
 
-func newGate(people *auth.Directory, perSecond float64) gate {
-	return gate{people: people, limits: auth.NewLimits(auth.Rates{PrincipalPerSecond: perSecond})}
+func newGate(s *auth.SignIn, perSecond float64) gate {
+	return gate{signIn: s, limits: auth.NewLimits(auth.Rates{PrincipalPerSecond: perSecond})}
 }
 
-// openPeople opens who may sign in, under the node's policies.
+// openPeople opens who may sign in and how, under the node's policies. Issuers are asked when somebody comes with their
+// word: a node starts without them.
 func (n *Node) openPeople() error {
 	secret, err := n.vault.Secret(NodeSecret, func() []byte { s := model.NewSalt(); return s[:] })
 	if err != nil {
@@ -42,8 +47,80 @@ func (n *Node) openPeople() error {
 	if err != nil {
 		return err
 	}
-	n.people, err = auth.OpenDirectory(n.cfg.dir, secret, policies, registry{n})
-	return err
+	if n.people, err = auth.OpenDirectory(n.cfg.dir, secret, policies, registry{n}); err != nil {
+		return err
+	}
+	n.signIn = &auth.SignIn{People: n.people}
+	if len(n.cfg.OIDC) == 0 {
+		return nil
+	}
+	var configs []auth.IssuerConfig
+	for _, o := range n.cfg.OIDC {
+		c, err := n.cfg.issuer(o)
+		if err != nil {
+			return fmt.Errorf("%s: oidc: %s: %w", ConfigFile, o.Issuer, err)
+		}
+		configs = append(configs, c)
+	}
+	if n.signIn.Issuers, err = auth.NewIssuers(configs); err != nil {
+		return fmt.Errorf("%s: %w", ConfigFile, err)
+	}
+	n.signIn.Login = auth.NewLogin(n.people, n.signIn.Issuers)
+	return nil
+}
+
+// issuer reads the files that the configuration of an issuer names.
+func (c *Config) issuer(o OIDC) (auth.IssuerConfig, error) {
+	out := auth.IssuerConfig{Issuer: o.Issuer, ClientID: o.ClientID, Audience: o.Audience, RedirectURL: o.RedirectURL}
+	if o.ClientSecretFile != "" {
+		path := c.path(o.ClientSecretFile)
+		info, err := os.Stat(path)
+		if err != nil {
+			return out, err
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			return out, fmt.Errorf("others can read %s; set its mode to 0600", path)
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return out, err
+		}
+		if out.ClientSecret = strings.TrimSpace(string(raw)); out.ClientSecret == "" {
+			return out, fmt.Errorf("%s is empty", path)
+		}
+	}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(c.path(o.CAFile))
+		if err != nil {
+			return out, err
+		}
+		if out.Roots, err = certPool(pem); err != nil {
+			return out, fmt.Errorf("%s: %w", o.CAFile, err)
+		}
+	}
+	return out, nil
+}
+
+// login gives the API its way to sign browsers in, nil where no issuer is for that.
+func (n *Node) login() httpapi.Login {
+	if n.signIn.Login == nil {
+		return nil
+	}
+	return n.signIn.Login
+}
+
+// issuers tells which identity providers did not answer when they were last asked. Keys and certificates do not need
+// them.
+func (h health) issuers() []sdk.Component {
+	if h.n.signIn.Issuers == nil {
+		return nil
+	}
+	c := sdk.Component{Name: "sign-in", Status: sdk.OK}
+	for address, err := range h.n.signIn.Issuers.Trouble() {
+		c.Status, c.Code = sdk.Degraded, model.CodeIssuerUnreachable
+		c.Detail = strings.TrimPrefix(c.Detail+"; "+address+": "+brief(err.Error()), "; ")
+	}
+	return []sdk.Component{c}
 }
 
 // refreshPeople takes up what `zhenglian people` and `zhenglian keys` change while the node runs.

@@ -335,8 +335,3 @@ func (d *Directory) admit(p *Principal) (*Principal, error) {
 	}
 	return p, nil
 }
-
-// bySubject finds the principal of an issuer's subject.
-func (d *Directory) bySubject(s Subject) (*Principal, error) {
-	return d.admit(d.current.Load().bySubject[s])
-}

@@ -35,6 +35,7 @@ type Config struct {
 	Log      Log
 	Verifier Verifier
 	Health   Health
+	Login    Login // nil: browsers do not sign in
 	Inbox    Inbox
 	Batches  Batches
 	Search   Search // nil: as one that is never ready
@@ -56,6 +57,7 @@ type API struct {
 	entries  Log
 	verifier Verifier
 	health   Health
+	login    Login
 	inbox    Inbox
 	batches  Batches
 	search   Search
@@ -84,7 +86,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		gate: c.Gate, intake: c.Intake, records: c.Records, entries: c.Log, verifier: c.Verifier, health: c.Health,
-		inbox: c.Inbox, batches: c.Batches,
+		inbox: c.Inbox, login: c.Login, batches: c.Batches,
 		log: c.Logger, now: c.Clock, metrics: newMetrics(c.Registerer), mux: http.NewServeMux(),
 		run: rand.Text()[:8] + "-", maxStreams: c.MaxStreams, heartbeat: c.Heartbeat, closing: make(chan struct{}),
 	}
@@ -153,6 +155,7 @@ func (a *API) register(version string) error {
 		routeReleaseParty:  a.postRecordAct(model.ReleaseParty, model.KindParty),
 		routeRotateKey:     a.postKey, routeEndpoint: a.putEndpoint,
 		routeWhoami: a.getWhoami,
+		routeLogin:  a.getLogin, routeCallback: a.getCallback, routeLogout: a.postLogout,
 		routeDrafts: a.getDrafts, routeDraft: a.getDraft, routeApproveDraft: a.postApproveDraft, routeRejectDraft: a.postRejectDraft,
 		routeWithdrawDraft: a.postWithdrawDraft, routeResendDraft: a.postResendDraft,
 		routeRegisterBatch: a.postBatch, routeBatch: a.getBatch,

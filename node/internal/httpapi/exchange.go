@@ -115,7 +115,7 @@ func (x *exchange) admit() error {
 		if wait := gate.TakeAddress(x.r.RemoteAddr); wait > 0 {
 			return limited{wait}
 		}
-		return model.E(model.CodeUnauthenticated)
+		return err
 	}
 	x.caller = caller
 	if wait := gate.TakeCaller(caller.ID()); wait > 0 {

@@ -26,12 +26,12 @@ import (
 
 // gate joins package auth to the API as the node does.
 type gate struct {
-	people *auth.Directory
+	signIn *auth.SignIn
 	limits *auth.Limits
 }
 
 func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
-	p, err := g.people.SignInKey(r.Header.Get("Authorization"))
+	p, err := g.signIn.Find(r)
 	if err != nil {
 		return nil, err
 	}
@@ -344,7 +344,7 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 	for _, o := range opts {
 		o(&c, &rates)
 	}
-	c.Gate = gate{people, auth.NewLimits(rates)}
+	c.Gate = gate{&auth.SignIn{People: people}, auth.NewLimits(rates)}
 	if s.api, err = httpapi.New(c); err != nil {
 		return nil, nil, err
 	}

@@ -40,7 +40,7 @@ func newDocument(version string) *document {
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"apiKey": {Type: "http", Scheme: "bearer", Description: "An API key of this node, zlk_…"},
+					"apiKey": {Type: "http", Scheme: "bearer", Description: "An API key of this node, zlk_…, or a token (JWT) of an OpenID Connect issuer that it trusts. Systems may present a client certificate instead."},
 				},
 			},
 			Tags: []*huma.Tag{
@@ -156,6 +156,13 @@ func (d *document) writeRoutes() {
 	whoami := d.operation(routeWhoami)
 	whoami.Responses["200"] = &huma.Response{Description: "OK", Content: content("application/json", d.schema(sdk.Whoami{}))}
 	d.config.AddOperation(&whoami)
+	for rt, answer := range map[*route][2]string{
+		routeLogin: {"302", "To the identity provider"}, routeCallback: {"200", "Signed in; the page goes on by itself"}, routeLogout: {"204", "Signed out"},
+	} {
+		op := d.operation(rt)
+		op.Responses[answer[0]] = &huma.Response{Description: answer[1]}
+		d.config.AddOperation(&op)
+	}
 	events := d.operation(routeEvents)
 	events.Description += " Each event's data is an Event and its id the position; a client that comes back with Last-Event-ID misses nothing."
 	events.Responses["200"] = &huma.Response{Description: "The stream", Content: content("text/event-stream", d.schema(sdk.Event{}))}
@@ -254,6 +261,9 @@ func problemStatuses(rt *route) []int {
 	all := []int{http.StatusBadRequest, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable}
 	if !rt.open {
 		all = append(all, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound)
+	}
+	if rt == routeLogin || rt == routeCallback { // open to who is about to sign in
+		all = append(all, http.StatusUnauthorized, http.StatusNotFound)
 	}
 	if rt.limit > 0 {
 		all = append(all, http.StatusRequestEntityTooLarge)

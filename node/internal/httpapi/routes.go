@@ -36,7 +36,7 @@ var routes = []*route{
 	routeIssue, routeLicence, routeLicenceAct,
 	routeRegistryList, routeRegistryEntry, routePropose, routeApprove, routeEnact, routeClose,
 	routeDelegate, routeEndDelegation, routeHostParty, routeReleaseParty, routeRotateKey, routeEndpoint,
-	routeWhoami,
+	routeWhoami, routeLogin, routeCallback, routeLogout,
 	routeDrafts, routeDraft, routeApproveDraft, routeRejectDraft, routeWithdrawDraft, routeResendDraft,
 	routeRegisterBatch, routeBatch,
 	routeSearch, routeSearchExport,
@@ -84,6 +84,11 @@ var (
 	routeResendDraft   = &route{method: "POST", path: "/v1/drafts/{id}/resend", id: "resend-draft", tag: "inbox", action: ActionReadDraft, limit: limitSmall, summary: "Send the content of one's own draft once more", zh: "重新提交"}
 	routeRegisterBatch = &route{method: "POST", path: "/v1/batches", id: "register-batch", tag: "inbox", limit: limitSmall, summary: "Register what will be sent in many requests", zh: "登记批次"}
 	routeBatch         = &route{method: "GET", path: "/v1/batches/{id}", id: "batch", tag: "inbox", action: ActionReadDraft, summary: "How a batch stands", zh: "查看批次"}
+
+	// A browser's way in and out. Programs bring a key, a token or a certificate.
+	routeLogin    = &route{method: "GET", path: "/auth/login", id: "login", tag: "people", open: true, summary: "Send a browser to the identity provider", zh: "浏览器登录"}
+	routeCallback = &route{method: "GET", path: "/auth/callback", id: "callback", tag: "people", open: true, summary: "Take a browser back from the identity provider", zh: "登录回调"}
+	routeLogout   = &route{method: "POST", path: "/auth/logout", id: "logout", tag: "people", action: ActionReadSelf, summary: "End a browser's session", zh: "退出登录"}
 
 	// Whatever else is asked for: who is not signed in does not even hear that there is nothing.
 	routeElsewhere = &route{path: "/", id: "elsewhere", tag: "open", hidden: true}

@@ -51,12 +51,25 @@ const (
 // Gate knows callers and counts requests. Safe for concurrent use.
 type Gate interface {
 	// SignIn finds the caller of a request by its header, its client certificate or its cookies; it does not read the
-	// body. Whatever is wrong, its error is unauthenticated and nothing more; other errors are the node's own trouble.
+	// body. Its errors are unauthenticated, whatever is wrong with what was presented; cross_origin, where another site
+	// has a browser send it; and issuer_unreachable, after 5 s at most, where only an issuer that does not answer could
+	// say. Who presents a key waits for nobody.
 	SignIn(r *http.Request) (Caller, error)
 	// TakeCaller and TakeAddress count one request of a caller, or of a remote "host:port" on an open route
 	// or after a failed sign-in. Zero: go on. Otherwise: how long to wait.
 	TakeCaller(id string) time.Duration
 	TakeAddress(remote string) time.Duration
+}
+
+// Login signs browsers in. Safe for concurrent use.
+type Login interface {
+	// Begin answers by sending the browser to an identity provider. Where it returns an error it has written nothing.
+	Begin(w http.ResponseWriter, r *http.Request) error
+	// Finish takes the browser that comes back: it sets the session's cookie and returns the path on this node to go on
+	// to. Its errors are those of SignIn.
+	Finish(w http.ResponseWriter, r *http.Request) (next string, err error)
+	// End ends the browser's session and takes its cookie away.
+	End(w http.ResponseWriter, r *http.Request)
 }
 
 // Submission is one request to write.

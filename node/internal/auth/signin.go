@@ -1,0 +1,64 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// SignIn is every way to sign in. Safe for concurrent use.
+type SignIn struct {
+	People  *Directory
+	Issuers *Issuers // nil: no tokens
+	Login   *Login   // nil: no browsers
+}
+
+// Find finds the principal of a request: of its Authorization header if it has one, else of its client certificate,
+// else of its session cookie. Its errors are unauthenticated, cross_origin and issuer_unreachable.
+func (s *SignIn) Find(r *http.Request) (*Principal, error) {
+	if given := r.Header["Authorization"]; len(given) > 0 {
+		h := given[0]
+		switch {
+		case len(given) > 1 || len(h) <= len(bearer) || !strings.EqualFold(h[:len(bearer)], bearer):
+			return nil, errUnauthenticated
+		case strings.HasPrefix(h[len(bearer):], KeyPrefix) || s.Issuers == nil:
+			return s.People.SignInKey(h)
+		}
+		subject, err := s.Issuers.Token(r.Context(), h[len(bearer):])
+		if err != nil {
+			return nil, err
+		}
+		return s.People.bySubject(subject)
+	}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		if p, err := s.People.SignInCertificate(r.TLS.PeerCertificates[0]); err == nil {
+			return p, nil
+		}
+	}
+	if s.Login != nil {
+		return s.Login.signIn(r)
+	}
+	return nil, errUnauthenticated
+}
+
+// SignInCertificate finds the principal of a client certificate. The connection has proved that the client holds the
+// key; which authority issued the certificate does not matter, since its key is pinned. A certificate keeps to its dates
+// and uses; whatever is wrong, the error is unauthenticated.
+func (d *Directory) SignInCertificate(c *x509.Certificate) (*Principal, error) {
+	if now := d.now(); now.Before(c.NotBefore) || now.After(c.NotAfter) {
+		return nil, errUnauthenticated
+	}
+	if len(c.ExtKeyUsage) > 0 && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		return nil, errUnauthenticated
+	}
+	return d.admit(d.current.Load().byPin[model.Digest(sha256.Sum256(c.RawSubjectPublicKeyInfo))])
+}
+
+// bySubject finds the principal of an issuer's subject.
+func (d *Directory) bySubject(s Subject) (*Principal, error) {
+	return d.admit(d.current.Load().bySubject[s])
+}
