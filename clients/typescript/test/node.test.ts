@@ -74,8 +74,10 @@ async function failing(what: Promise<unknown>): Promise<ZhenglianError> {
 test("a licence is issued and verified", async () => {
   const drafter = connect(founded.url, founded.keys["drafter"]);
   const outcome = unwrap(await drafter.POST("/v1/licences", { body: licence, params: { header: { "Idempotency-Key": "first" } } }));
+  assert.ok(!("draft" in outcome), "it waits for a second person");
   assert.equal(outcome.status, "committed");
   const again = unwrap(await drafter.POST("/v1/licences", { body: licence, params: { header: { "Idempotency-Key": "first" } } }));
+  assert.ok(!("draft" in again));
   assert.equal(again.operation, outcome.operation);
 
   const verifier = connect(founded.url, founded.keys["verifier"]);

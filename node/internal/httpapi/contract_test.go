@@ -124,7 +124,7 @@ func (w *witness) Write(b []byte) (int, error) {
 func (c *contract) check(pattern string, r *http.Request, asked []byte, seen *witness) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	media, _, _ := strings.Cut(seen.Header().Get("Content-Type"), ";")
+	media := seen.Header().Get("Content-Type")
 	method, path, ok := strings.Cut(pattern, " ")
 	item := c.paths[path]
 	switch {
