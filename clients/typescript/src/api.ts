@@ -4,6 +4,60 @@
  */
 
 export interface paths {
+    "/auth/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Take a browser back from the identity provider 登录回调 */
+        get: operations["callback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Send a browser to the identity provider 浏览器登录 */
+        get: operations["login"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End a browser's session 退出登录
+         * @description Needs the right `self.read`.
+         */
+        post: operations["logout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -1013,7 +1067,7 @@ export interface components {
              * @description Stable: programs branch on it.
              * @enum {string}
              */
-            code: "access_log_unavailable" | "agency_not_active" | "agency_unknown" | "already_approved" | "already_decided" | "already_initialised" | "approvals_missing" | "awaiting_approval" | "bad_citizen_id" | "bad_date" | "bad_holder_code" | "bad_id" | "bad_licence_identifier" | "bad_organisation_code" | "bad_region" | "bad_time" | "bad_uscc" | "bad_utf8" | "bad_value" | "batch_exhausted" | "batch_not_open" | "confidential_field" | "content_mismatch" | "control_character" | "cross_origin" | "delegation_not_in_force" | "delegation_unknown" | "draft_changed" | "duplicate_key" | "file_digest_unsafe" | "follower_stopped" | "forbidden" | "genesis_mismatch" | "holder_kind_not_permitted" | "idempotency_mismatch" | "identifier_version" | "import_closed" | "import_differs" | "import_invalid" | "import_mismatch" | "import_open" | "import_order" | "import_source" | "inbox_full" | "internal" | "invalid_json" | "issuer_unreachable" | "key_unknown" | "ledger_unavailable" | "level_unsupported" | "licence_type_not_permitted" | "licence_type_unknown" | "missing_field" | "node_unreachable" | "not_acting_for" | "not_approved" | "not_canonical" | "not_found" | "not_initialised" | "not_issuer" | "not_owner" | "number_not_integer" | "number_taken" | "outbox_full" | "outcome_unknown" | "own_draft" | "personal_identifier" | "proposal_unknown" | "rate_limited" | "region_not_permitted" | "registry_changed" | "roles_incompatible" | "search_rebuilding" | "search_too_broad" | "shutting_down" | "signature_invalid" | "storage_full" | "subject_taken" | "time_mismatch" | "time_skew" | "too_deep" | "too_large" | "too_long" | "too_many" | "transition_not_allowed" | "unauthenticated" | "undeclared_field" | "unknown_field" | "unknown_operation" | "value_mismatch" | "version_conflict" | "wrong_type";
+            code: "access_log_unavailable" | "agency_not_active" | "agency_unknown" | "already_approved" | "already_decided" | "already_initialised" | "approvals_missing" | "awaiting_approval" | "bad_citizen_id" | "bad_date" | "bad_holder_code" | "bad_id" | "bad_licence_identifier" | "bad_organisation_code" | "bad_region" | "bad_time" | "bad_uscc" | "bad_utf8" | "bad_value" | "batch_exhausted" | "batch_not_open" | "confidential_field" | "content_mismatch" | "control_character" | "cross_origin" | "delegation_not_in_force" | "delegation_unknown" | "draft_changed" | "duplicate_key" | "file_digest_unsafe" | "file_incomplete" | "file_not_held" | "file_refused" | "follower_stopped" | "forbidden" | "genesis_mismatch" | "holder_kind_not_permitted" | "idempotency_mismatch" | "identifier_version" | "import_closed" | "import_differs" | "import_invalid" | "import_mismatch" | "import_open" | "import_order" | "import_source" | "inbox_full" | "internal" | "invalid_json" | "issuer_unreachable" | "key_unknown" | "ledger_unavailable" | "level_unsupported" | "licence_type_not_permitted" | "licence_type_unknown" | "missing_field" | "node_unreachable" | "not_acting_for" | "not_approved" | "not_canonical" | "not_found" | "not_initialised" | "not_issuer" | "not_owner" | "number_not_integer" | "number_taken" | "outbox_full" | "outcome_unknown" | "own_draft" | "personal_identifier" | "proposal_unknown" | "rate_limited" | "region_not_permitted" | "registry_changed" | "roles_incompatible" | "row_changed" | "search_rebuilding" | "search_too_broad" | "shutting_down" | "signature_invalid" | "source_unavailable" | "storage_full" | "subject_taken" | "time_mismatch" | "time_skew" | "too_deep" | "too_large" | "too_long" | "too_many" | "transition_not_allowed" | "unauthenticated" | "undeclared_field" | "unknown_field" | "unknown_operation" | "value_mismatch" | "version_conflict" | "wrong_type";
             detail?: string;
             field?: string;
             /** Format: int64 */
@@ -1187,6 +1241,285 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    callback: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Signed in; the page goes on by itself */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    login: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description To the identity provider */
+            302: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    logout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Signed out */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the request relies on has changed */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A rule refuses it */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Perhaps written: ask by the operation or send again under the same key */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     healthz: {
         parameters: {
             query?: never;
