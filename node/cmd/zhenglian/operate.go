@@ -19,7 +19,7 @@ import (
 
 // operateCommands look after a node on its own machine.
 func operateCommands() []*cobra.Command {
-	return []*cobra.Command{doctorCommand(), logLevelCommand(), profileCommand()}
+	return []*cobra.Command{backupCommand(), restoreCommand(), doctorCommand(), logLevelCommand(), profileCommand()}
 }
 
 // errTold is an outcome that was told already.

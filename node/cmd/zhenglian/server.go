@@ -28,7 +28,7 @@ import (
 // serverCommands run on the machine of a node or a ledger, on its folders.
 func serverCommands() []*cobra.Command {
 	ledger := &cobra.Command{Use: "ledger", Short: "the embedded ledger: its own process, and its full check"}
-	ledger.AddCommand(ledgerServeCommand(), ledgerFsckCommand())
+	ledger.AddCommand(ledgerServeCommand(), ledgerFsckCommand(), ledgerRestoreCommand())
 	return []*cobra.Command{initCommand(), serveCommand(), demoCommand(), keysCommand(), peopleCommand(), reindexCommand(), findingCommand(), consortiumCommand(), foundCommand(), migrateCommand(), versionCommand(), ledger}
 }
 

@@ -76,6 +76,12 @@ func (h health) Components() []sdk.Component {
 	}
 	out := []sdk.Component{follower, writes, h.gateways(), n.searchComponent()}
 	out = append(out, h.issuers()...)
+	if n.restored.Load() {
+		out = append(out, sdk.Component{
+			Name: "restore", Status: sdk.Degraded, Code: model.CodeLedgerUnavailable,
+			Detail: "restored from a backup: nothing is accepted until the node has once had all that the ledger has",
+		})
+	}
 	if n.importing() {
 		out = append(out, sdk.Component{
 			Name: "import", Status: sdk.Degraded, Code: model.CodeImportOpen,

@@ -61,8 +61,10 @@ type Node struct {
 	expiry   prometheus.Gauge // of the ledger identity
 	cert     *pair            // of the API; nil without TLS
 
-	logs     *logs  // what the log said last, and how much it says
-	operator string // the admin token
+	logs     *logs       // what the log said last, and how much it says
+	operator string      // the admin token
+	kept     []kept      // stores that backups copy in their own way
+	restored atomic.Bool // from a backup, and not yet as far as the ledger: nothing is accepted
 
 	push pushing // back offices' tables and folders
 
@@ -257,6 +259,9 @@ func (n *Node) openWrite() error {
 		return err
 	}
 	n.intake = &intake.Intake{Node: n.cfg.Node, Ledger: n.records, Keys: keys, Vault: n.vault, Clock: time.Now, Signed: n.verifier.vouch}
+	if err := n.openRestored(); err != nil {
+		return err
+	}
 	if err := n.openSubmit(); err != nil {
 		return err
 	}
@@ -348,6 +353,7 @@ func (n *Node) serve(ctx context.Context) error {
 	go n.renew(loops)
 	go n.supervised(loops)
 	go n.sendApproved(loops)
+	go n.catchUp(loops)
 	if n.cert != nil {
 		go n.cert.keep(loops)
 	}

@@ -310,6 +310,33 @@ func (a *Archive) height() uint64 {
 	return last.first + uint64(len(last.offsets))
 }
 
+// Piece is the beginning of a segment's file that holds whole frames.
+type Piece struct {
+	Path string
+	Size int64
+}
+
+// Cut says which bytes of which files make up the archive as it is at one moment: its height, and the pieces in order.
+// They stay as they are, whatever is appended.
+func (a *Archive) Cut() (height uint64, pieces []Piece, err error) {
+	a.appending.Lock()
+	defer a.appending.Unlock()
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for i, s := range a.segments {
+		size := a.end
+		if i < len(a.segments)-1 {
+			info, err := os.Stat(a.path(s.first))
+			if err != nil {
+				return 0, nil, err
+			}
+			size = info.Size()
+		}
+		pieces = append(pieces, Piece{a.path(s.first), size})
+	}
+	return a.height(), pieces, nil
+}
+
 // Marked lists the marked blocks below a number, in order: those after which blocks are to be checked
 // otherwise than before. What an archive that somebody else made has marked is worth no more than its blocks.
 func (a *Archive) Marked(below uint64) []uint64 {

@@ -63,6 +63,11 @@ type Intake struct {
 	Keys   Keys
 	Vault  *vault.Vault
 	Clock  func() time.Time
+	// Closed says why nothing may be accepted now, nil if it may; a nil Closed is always open.
+	Closed func() error
+	// Stands reports whether an operation stands on the ledger. It is set where the queue may have forgotten keys that it
+	// accepted, as after a restore from a backup; nil: it has not.
+	Stands func(model.OpID) (bool, error)
 	Signed func([]Signature) // told of signatures that this node knows to be good, once they stand on the ledger; nil: nobody
 
 	once    sync.Once
@@ -80,6 +85,11 @@ type Intake struct {
 // Errors are *model.Error, about one element where index ≥ 0; nothing was written.
 func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model.Digest, drafts []model.Draft) (ids []model.OpID, index int, err error) {
 	in.once.Do(in.begin)
+	if in.Closed != nil {
+		if err := in.Closed(); err != nil {
+			return nil, -1, err
+		}
+	}
 	var k [16]byte
 	if key != "" {
 		k = requestKey(who, key)
@@ -87,6 +97,9 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 		mu.Lock()
 		defer mu.Unlock()
 		if ids, ok, err := in.Known(who, key, body); err != nil || ok {
+			return ids, -1, err
+		}
+		if ids, err := in.done(who, key, len(drafts)); ids != nil || err != nil {
 			return ids, -1, err
 		}
 	}
@@ -116,6 +129,33 @@ func (in *Intake) Accept(ctx context.Context, who Caller, key string, body model
 	}
 	accepted = fresh // of a request that was accepted before, what this call claimed is let go
 	return ids, -1, nil
+}
+
+// done finds a request of a key that the queue has forgotten on the ledger. What it asked for then is not known any
+// more, so the body cannot be compared; another number of operations is another body.
+func (in *Intake) done(who Caller, key string, n int) (ids []model.OpID, err error) {
+	if in.Stands == nil {
+		return nil, nil
+	}
+	stand := 0
+	for i := range n {
+		id := model.DeriveOpID(who.Agency, who.Principal, key, i)
+		ok, err := in.Stands(id)
+		if err != nil {
+			return nil, model.E(model.CodeInternal).Because(err)
+		}
+		if ok {
+			stand++
+		}
+		ids = append(ids, id)
+	}
+	switch stand {
+	case 0:
+		return nil, nil
+	case n:
+		return ids, nil
+	}
+	return nil, model.E(model.CodeIdempotencyMismatch)
 }
 
 func (in *Intake) begin() {

@@ -13,6 +13,11 @@ import (
 // the node is nil. Errors are Accept's.
 func (in *Intake) Try(ctx context.Context, who Caller, drafts []model.Draft) (ops []model.Operation, index int, err error) {
 	in.once.Do(in.begin)
+	if in.Closed != nil {
+		if err := in.Closed(); err != nil {
+			return nil, -1, err
+		}
+	}
 	if len(drafts) == 0 || len(drafts) > model.MaxOperations {
 		return nil, -1, model.E(model.CodeTooMany)
 	}

@@ -136,8 +136,20 @@ func (v *Vault) Serials(kind model.Kind, agency model.AgencyID, n int, atLeast f
 		if err != nil {
 			return 0, err
 		}
-		s.next = max(s.next, floor)
+		by, skipped, err := v.jump(key)
+		if err != nil {
+			return 0, model.E(model.CodeInternal).Because(err)
+		}
+		s.next = max(s.next, floor) + by
 		s.reserved = s.next
+		if skipped != nil {
+			var b leveldb.Batch
+			b.Put([]byte(key), strconv.AppendUint(nil, s.next, 10))
+			b.Put(skipped, nil)
+			if err := stored(v.db.Write(&b, &opt.WriteOptions{Sync: true})); err != nil {
+				return 0, err
+			}
+		}
 		v.serials[key] = s
 	}
 	if s.next+uint64(n) > s.reserved {
