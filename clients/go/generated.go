@@ -1269,6 +1269,27 @@ type Window struct {
 	Until string `json:"until"`
 }
 
+// CallbackParams defines parameters for Callback.
+type CallbackParams struct {
+	// Code As the identity provider gave it.
+	Code *string `form:"code,omitempty" json:"code,omitempty"`
+
+	// State As the identity provider gave it.
+	State *string `form:"state,omitempty" json:"state,omitempty"`
+
+	// Iss As the identity provider gave it.
+	Iss *string `form:"iss,omitempty" json:"iss,omitempty"`
+
+	// SessionState As the identity provider gave it.
+	SessionState *string `form:"session_state,omitempty" json:"session_state,omitempty"`
+
+	// Error As the identity provider gave it.
+	Error *string `form:"error,omitempty" json:"error,omitempty"`
+
+	// ErrorDescription As the identity provider gave it.
+	ErrorDescription *string `form:"error_description,omitempty" json:"error_description,omitempty"`
+}
+
 // RegisterBatchParams defines parameters for RegisterBatch.
 type RegisterBatchParams struct {
 	// IdempotencyKey 1 to 128 visible ASCII characters.
@@ -2948,7 +2969,7 @@ type ClientInterface interface {
 	// Callback Take a browser back from the identity provider 登录回调
 	//
 	// Corresponds with GET /auth/callback (the `Callback` operationId).
-	Callback(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+	Callback(ctx context.Context, params *CallbackParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Login Send a browser to the identity provider 浏览器登录
 	//
@@ -3427,8 +3448,8 @@ type ClientInterface interface {
 // Callback Take a browser back from the identity provider 登录回调
 //
 // Corresponds with GET /auth/callback (the `Callback` operationId).
-func (c *Client) Callback(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCallbackRequest(c.Server)
+func (c *Client) Callback(ctx context.Context, params *CallbackParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCallbackRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4483,7 +4504,7 @@ func (c *Client) Whoami(ctx context.Context, reqEditors ...RequestEditorFn) (*ht
 }
 
 // NewCallbackRequest constructs an http.Request for the Callback method
-func NewCallbackRequest(server string) (*http.Request, error) {
+func NewCallbackRequest(server string, params *CallbackParams) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -4499,6 +4520,93 @@ func NewCallbackRequest(server string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Code != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "code", *params.Code, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Iss != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "iss", *params.Iss, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SessionState != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "session_state", *params.SessionState, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Error != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "error", *params.Error, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ErrorDescription != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "error_description", *params.ErrorDescription, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -7516,7 +7624,7 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /auth/callback (the `Callback` operationId).
-	CallbackWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CallbackResponse, error)
+	CallbackWithResponse(ctx context.Context, params *CallbackParams, reqEditors ...RequestEditorFn) (*CallbackResponse, error)
 
 	// LoginWithResponse Send a browser to the identity provider 浏览器登录
 	//
@@ -9939,8 +10047,8 @@ func (r WhoamiResponse) ContentType() string {
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /auth/callback (the `Callback` operationId).
-func (c *ClientWithResponses) CallbackWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CallbackResponse, error) {
-	rsp, err := c.Callback(ctx, reqEditors...)
+func (c *ClientWithResponses) CallbackWithResponse(ctx context.Context, params *CallbackParams, reqEditors ...RequestEditorFn) (*CallbackResponse, error) {
+	rsp, err := c.Callback(ctx, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -10810,9 +10918,6 @@ func ParseCallbackResponse(rsp *http.Response) (*CallbackResponse, error) {
 	}
 
 	switch {
-	case rsp.StatusCode == 200:
-		break // No content-type
-
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

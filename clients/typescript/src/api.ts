@@ -1243,7 +1243,20 @@ export type $defs = Record<string, never>;
 export interface operations {
     callback: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description As the identity provider gave it. */
+                code?: string;
+                /** @description As the identity provider gave it. */
+                state?: string;
+                /** @description As the identity provider gave it. */
+                iss?: string;
+                /** @description As the identity provider gave it. */
+                session_state?: string;
+                /** @description As the identity provider gave it. */
+                error?: string;
+                /** @description As the identity provider gave it. */
+                error_description?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1255,7 +1268,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/html; charset=utf-8": string;
+                };
             };
             /** @description The request is malformed */
             400: {
@@ -1264,6 +1279,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description Not signed in */
@@ -1273,6 +1289,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description There is no such thing */
@@ -1282,6 +1299,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description Too many requests; see Retry-After */
@@ -1291,6 +1309,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description A fault of the node */
@@ -1300,6 +1319,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description Nothing was written, safe to send again; see Retry-After */
@@ -1309,6 +1329,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description A problem */
@@ -1345,6 +1366,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description Not signed in */
@@ -1354,6 +1376,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description There is no such thing */
@@ -1363,6 +1386,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description Too many requests; see Retry-After */
@@ -1372,6 +1396,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description A fault of the node */
@@ -1381,6 +1406,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description Nothing was written, safe to send again; see Retry-After */
@@ -1390,6 +1416,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html; charset=utf-8": string;
                 };
             };
             /** @description A problem */

@@ -161,6 +161,12 @@ func (d *document) writeRoutes() {
 	} {
 		op := d.operation(rt)
 		op.Responses[answer[0]] = &huma.Response{Description: answer[1]}
+		if rt == routeCallback {
+			op.Responses[answer[0]].Content = content(pageType[0], &huma.Schema{Type: huma.TypeString})
+			for _, name := range []string{"code", "state", "iss", "session_state", "error", "error_description"} {
+				op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "query", Schema: &huma.Schema{Type: huma.TypeString}, Description: "As the identity provider gave it."})
+			}
+		}
 		d.config.AddOperation(&op)
 	}
 	events := d.operation(routeEvents)
@@ -218,6 +224,13 @@ func (d *document) finish() ([]byte, error) {
 		for _, status := range problemStatuses(rt) {
 			if name := strconv.Itoa(status); op.Responses[name] == nil {
 				op.Responses[name] = &huma.Response{Description: problemMeaning[status], Content: content("application/problem+json", problem)}
+			}
+		}
+		if rt == routeLogin || rt == routeCallback { // a browser is told in words
+			for status, r := range op.Responses {
+				if status >= "400" {
+					r.Content[pageType[0]] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+				}
 			}
 		}
 		op.Responses["default"] = &huma.Response{Description: "A problem", Content: content("application/problem+json", problem)}
