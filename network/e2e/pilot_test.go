@@ -96,7 +96,7 @@ func (m *move) fill() {
 	t.Helper()
 	must := func(o model.Outcome, err error) model.Outcome {
 		t.Helper()
-		if err != nil || o.Status != model.Committed {
+		if o, err = agreed(t.Context(), m.nodes, o, err); err != nil || o.Status != model.Committed {
 			t.Fatalf("%v %+v", err, o)
 		}
 		return o
@@ -135,9 +135,9 @@ func (m *move) fill() {
 		if i == 0 {
 			act := sdk.LicenceAct{Effective: "2026-02-03", Reason: "inspection", Decision: model.Decision{Number: "京市监〔2026〕9号", Date: "2026-02-03"}}
 			for j, do := range []model.Type{model.LicenceCancel, model.LicenceRevoke, model.LicenceSuspend, model.LicenceDormant} {
-				must(m.as(name, "approver").Act(ctx, outcomes[j].Record, do, act, sdk.Write{}))
+				must(m.as(name, "drafter").Act(ctx, outcomes[j].Record, do, act, sdk.Write{}))
 			}
-			must(m.as(name, "approver").Act(ctx, outcomes[2].Record, model.LicenceResume, act, sdk.Write{}))
+			must(m.as(name, "drafter").Act(ctx, outcomes[2].Record, model.LicenceResume, act, sdk.Write{}))
 		}
 	}
 	stop()
@@ -146,13 +146,13 @@ func (m *move) fill() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	must(m.as("tianjin", "approver").HostParty(ctx, sdk.NewParty{Value: model.Party{Host: "tj-scjg", NameZh: "天津样例货运代理有限公司", Trades: []string{"broker"}, USCC: uscc}}, sdk.Write{}))
+	must(m.as("tianjin", "drafter").HostParty(ctx, sdk.NewParty{Value: model.Party{Host: "tj-scjg", NameZh: "天津样例货运代理有限公司", Trades: []string{"broker"}, USCC: uscc}}, sdk.Write{}))
 	for v, err := range m.as("beijing", "approver").Entries(ctx, model.KindDelegation) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		if strings.HasPrefix(string(v.ID), "bj-scjg.") {
-			must(m.as("beijing", "approver").EndDelegation(ctx, v.ID, sdk.RecordAct{}, sdk.Write{}))
+			must(m.as("beijing", "drafter").EndDelegation(ctx, v.ID, sdk.RecordAct{}, sdk.Write{}))
 			break
 		}
 	}
@@ -165,11 +165,11 @@ func (m *move) fill() {
 func (m *move) decide(ctx context.Context, must func(model.Outcome, error) model.Outcome) {
 	t := m.t
 	t.Helper()
-	o := must(m.as("beijing", "approver").Propose(ctx, sdk.NewProposal{
+	o := must(m.as("beijing", "drafter").Propose(ctx, sdk.NewProposal{
 		Action: model.Change, Kind: model.KindPolicy, Record: model.PolicyID, Value: model.RawValue(`{"approvals":3,"level":1}`),
 	}, sdk.Write{}))
 	for _, name := range memberNames[1:] {
-		c := m.as(name, "approver")
+		c := m.as(name, "drafter")
 		var act sdk.ProposalAct
 		eventually(t, 20*time.Second, name+" sees the proposal", func() bool {
 			r, err := c.Entry(ctx, model.KindProposal, o.Record)
@@ -181,7 +181,8 @@ func (m *move) decide(ctx context.Context, must func(model.Outcome, error) model
 		must(c.Approve(ctx, o.Record, act, sdk.Write{}))
 	}
 	eventually(t, 20*time.Second, "the proposal is carried out", func() bool {
-		out, err := m.as("beijing", "approver").Enact(ctx, o.Record, sdk.ProposalAct{}, sdk.Write{})
+		out, err := m.as("beijing", "drafter").Enact(ctx, o.Record, sdk.ProposalAct{}, sdk.Write{})
+		out, err = agreed(ctx, m.nodes, out, err)
 		return err == nil && out.Status == model.Committed
 	})
 }

@@ -17,7 +17,7 @@ func (w writing) Accept(ctx context.Context, s httpapi.Submission) ([]model.OpID
 	if w.n.importing() {
 		return nil, -1, model.E(model.CodeImportOpen)
 	}
-	return desk{w.n}.accept(ctx, s)
+	return desk(w).accept(ctx, s)
 }
 
 // Wait returns outcomes once none is pending or ctx is done, to who sent the operations.

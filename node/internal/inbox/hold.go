@@ -99,6 +99,7 @@ func (in *Inbox) Hold(r Request) (*Held, error) {
 		in.forget(n)
 		return nil, err
 	}
+	in.keep(n, h)
 	for _, r := range h.Rules {
 		in.metrics.held.WithLabelValues(string(r)).Inc()
 	}
@@ -117,6 +118,16 @@ func (in *Inbox) reserve(h *Held) (uint64, error) {
 	in.waiting[n] = h.waiting()
 	in.bytes += h.Bytes
 	return n, nil
+}
+
+// keep makes sure that what is on the disk is counted: the database may have been opened anew since reserve.
+func (in *Inbox) keep(n uint64, h *Held) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if _, ok := in.waiting[n]; !ok {
+		in.waiting[n] = h.waiting()
+		in.bytes += h.Bytes
+	}
 }
 
 // forget takes a draft out of what is pending.

@@ -18,8 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/syndtr/goleveldb/leveldb"
-
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
@@ -82,7 +80,7 @@ type Inbox struct {
 	metrics *metrics
 
 	handle sync.RWMutex // held for writing while the database is opened anew
-	db     *leveldb.DB  // guarded by handle
+	db     *database    // guarded by handle
 	write  writer       // replaced by tests
 	failed atomic.Bool
 	tried  atomic.Int64 // of the last attempt to recover, in Elapsed

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -60,26 +62,61 @@ func RequestKey(who *Person, key string) [16]byte {
 	return model.DeriveOpID(who.Agency, who.Principal, key, -1)
 }
 
+// database is a goleveldb whose files are their owner's alone: they hold confidential bodies.
+type database struct {
+	*leveldb.DB
+	files storage.Storage
+}
+
+// Close closes database and files, which gives back the lock on the folder.
+func (d *database) Close() error { return errors.Join(d.DB.Close(), d.files.Close()) }
+
+type private struct {
+	storage.Storage
+	dir string
+}
+
+func (p private) Create(fd storage.FileDesc) (storage.Writer, error) {
+	w, err := p.Storage.Create(fd)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(filepath.Join(p.dir, fd.String()), 0o600); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
 // openDB opens a database; only one that is made now may be without a format.
-func openDB(dir string, create bool) (*leveldb.DB, error) {
-	options := *onDisk
-	options.ErrorIfMissing = !create
-	db, err := leveldb.OpenFile(dir, &options)
+func openDB(dir string, create bool) (*database, error) {
+	if create {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	files, err := storage.OpenFile(dir, false)
 	if errors.Is(err, storage.ErrLocked) || errors.Is(err, syscall.EAGAIN) {
 		return nil, fmt.Errorf("inbox %s is in use by another process: %w", dir, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}
+	options := *onDisk
+	options.ErrorIfMissing = !create
+	db, err := leveldb.Open(private{files, dir}, &options)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("inbox: %w", err), files.Close())
+	}
+	d := &database{db, files}
 	if create {
 		if err := db.Put(formatKey, []byte(format), &opt.WriteOptions{Sync: true}); err != nil {
-			return nil, errors.Join(err, db.Close())
+			return nil, errors.Join(err, d.Close())
 		}
 	}
 	if v, err := db.Get(formatKey, nil); err != nil || string(v) != format {
-		return nil, errors.Join(fmt.Errorf("inbox: format %q, and not %s: %w", v, format, ErrDamaged), err, db.Close())
+		return nil, errors.Join(fmt.Errorf("inbox: format %q, and not %s: %w", v, format, ErrDamaged), err, d.Close())
 	}
-	return db, nil
+	return d, nil
 }
 
 // load reads what is kept in memory. Called with handle held for writing, or before anybody else has the inbox.
@@ -197,9 +234,9 @@ func (in *Inbox) Operations(h *Held, anew bool) ([]model.Draft, error) {
 	return decodeContent(raw, anew)
 }
 
-type writer func(db *leveldb.DB, b *leveldb.Batch) error
+type writer func(db *database, b *leveldb.Batch) error
 
-func writeSynced(db *leveldb.DB, b *leveldb.Batch) error {
+func writeSynced(db *database, b *leveldb.Batch) error {
 	return db.Write(b, &opt.WriteOptions{Sync: true})
 }
 
