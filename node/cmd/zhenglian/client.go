@@ -225,8 +225,12 @@ func (o *client) stateName(s model.State) string {
 // remote is a node as the importer needs it.
 type remote struct{ c *sdk.Client }
 
-func (r remote) Submit(ctx context.Context, key string, drafts []model.Draft) ([]model.Outcome, error) {
-	out, err := r.c.Submit(ctx, drafts, sdk.Write{IdempotencyKey: key})
+func (r remote) Register(ctx context.Context, key string, t sdk.BatchTerms) (sdk.HeldBatch, error) {
+	return r.c.RegisterBatch(ctx, t, key)
+}
+
+func (r remote) Submit(ctx context.Context, key, batch string, drafts []model.Draft) ([]model.Outcome, error) {
+	out, err := r.c.Submit(ctx, drafts, sdk.Write{IdempotencyKey: key, Batch: batch})
 	var e *sdk.ElementError
 	if errors.As(err, &e) {
 		return nil, &importer.Refusal{Index: e.Index, Err: e.Err}

@@ -25,7 +25,7 @@ import (
 
 func importCommand() *cobra.Command {
 	c := &cobra.Command{Use: "import", Short: "bring existing records in from files"}
-	c.AddCommand(importLicencesCommand())
+	c.AddCommand(importLicencesCommand(), importListCommand(), importUndoCommand())
 	return c
 }
 
@@ -34,7 +34,8 @@ type importFlags struct {
 	mapFile, state, rejects, presentations string
 	targets                                []string
 	encoding, sheet                        string
-	dryRun, cached                         bool
+	dryRun, cached, legacy                 bool
+	wait                                   time.Duration
 	batch, inFlight                        int
 
 	file string
@@ -63,6 +64,8 @@ func importLicencesCommand() *cobra.Command {
 	f.StringVar(&o.encoding, "encoding", "", "of a text file: utf-8, gb18030, utf-16le, utf-16be (default: found by content)")
 	f.StringVar(&o.sheet, "sheet", "", "of a workbook: the sheet's name or number (default: the map's, or the first one shown)")
 	f.BoolVar(&o.cached, "cached-values", false, "take the results of formulas as the workbook has stored them; nothing is ever computed")
+	f.BoolVar(&o.legacy, "legacy", false, "take rows whose holder's code does not check over as they are: never valid until they are corrected")
+	f.DurationVar(&o.wait, "wait", 0, "how long to wait for the second person that a large import needs, as 30m; without it the command ends and is run again")
 	f.StringVar(&o.state, "state", "", "state file for resuming (default: FILE.import-state.jsonl)")
 	f.StringVar(&o.rejects, "rejects", "", "where to write rejected rows (default: FILE with .rejects before its ending)")
 	f.StringVar(&o.presentations, "presentations", "", "where to append what persons need to present (default: FILE without its ending, with .presentations.jsonl)")
@@ -112,7 +115,7 @@ func (o *importFlags) run(c *cobra.Command) error {
 	}
 	im := &importer.Import{
 		Map: m, Targets: targets, Clock: time.Now, BatchRows: o.batch, InFlight: o.inFlight,
-		Open: open, Reading: importer.Reading{Encoding: encoding, Sheet: o.sheet, Cached: o.cached},
+		Name: filepath.Base(o.file), Legacy: o.legacy, Approval: o.wait, Open: open, Reading: importer.Reading{Encoding: encoding, Sheet: o.sheet, Cached: o.cached},
 	}
 	r := &report{o: o, im: im, out: c.OutOrStdout(), faults: []importer.Fault{}, notes: []importer.Fault{}, byCode: map[model.Code]int{}, meter: newMeter(&o.client, c.ErrOrStderr())}
 	im.Fault, im.Progress, im.Presented = r.fault, r.meter.progress, r.presented
@@ -246,6 +249,8 @@ type summary struct {
 	State    string             `json:"state_file,omitempty"`
 	Seconds  float64            `json:"seconds"`
 	Complete bool               `json:"complete"`
+	Batch    string             `json:"batch,omitempty"`
+	Draft    string             `json:"awaits_draft,omitempty"` // that a second person has yet to approve
 }
 
 func (r *report) fault(f importer.Fault) {
@@ -300,7 +305,7 @@ func (r *report) run(ctx context.Context) error {
 		s.Complete, s.Seconds = true, time.Since(start).Seconds()
 		return r.dryRun(ctx, s)
 	}
-	j, err := importer.OpenJournal(r.o.state, c.File, r.im.Digest(), model.TimeOf(start))
+	j, err := r.im.OpenJournal(r.o.state, c.File)
 	switch {
 	case errors.Is(err, importer.ErrOtherImport):
 		return errors.New(r.o.say(
@@ -314,6 +319,11 @@ func (r *report) run(ctx context.Context) error {
 	r.meter.end()
 	if r.kept != nil {
 		r.kept.Close()
+	}
+	s.Batch = j.Batch()
+	var needs *importer.NeedsApproval
+	if errors.As(err, &needs) {
+		s.Draft = needs.Draft.ID
 	}
 	s.Result, s.State, s.Complete, s.Seconds = &res, r.o.state, err == nil, time.Since(start).Seconds()
 	if err != nil {
@@ -334,10 +344,27 @@ func (r *report) run(ctx context.Context) error {
 	return r.finish(s)
 }
 
+// needsApproval says who has to do what before the import goes on.
+func (o *client) needsApproval(e *importer.NeedsApproval) error {
+	at := ""
+	if e.Node != "" {
+		at = " --node " + string(e.Node)
+	}
+	return fmt.Errorf("%w\n%s", errors.New(o.say(
+		fmt.Sprintf("本批须由另一人复核（草稿 %s，%s 前有效），尚未上链。", e.Draft.ID, moment(e.Draft.Expires)),
+		fmt.Sprintf("this batch needs another person's approval (draft %s, until %s); nothing of it is on the ledger yet.", e.Draft.ID, moment(e.Draft.Expires)))),
+		o.say("复核人：zhenglian drafts show "+e.Draft.ID+at+"，然后 drafts approve。同意后再次运行同一命令即继续（或事先加 --wait）。",
+			"The approver: zhenglian drafts show "+e.Draft.ID+at+", then drafts approve. Run the same command again afterwards (or give --wait)."))
+}
+
 // interrupted says how to go on.
 func (r *report) interrupted(ctx context.Context, err error) error {
 	if r.o.dryRun {
 		return err
+	}
+	var needs *importer.NeedsApproval
+	if errors.As(err, &needs) {
+		return r.o.needsApproval(needs)
 	}
 	if ctx.Err() != nil {
 		err = errors.New(r.o.say("已中断", "interrupted"))
@@ -458,7 +485,7 @@ func (r *report) finish(s summary) error {
 		facts(r.out, "", [][2]string{
 			{o.say("行数", "rows"), fmt.Sprint(s.Result.Rows)}, {o.say("已签发", "issued"), fmt.Sprint(s.Result.Issued) + rate},
 			{o.say("此前已有", "already there"), fmt.Sprint(s.Result.Already)}, {o.say("被拒", "rejected"), fmt.Sprint(s.Result.Rejected)},
-			{o.say("有误行文件", "rejects file"), s.Rejects}, {o.say("状态文件", "state file"), s.State},
+			{o.say("有误行文件", "rejects file"), s.Rejects}, {o.say("批次", "batch"), s.Batch}, {o.say("状态文件", "state file"), s.State},
 		})
 	}
 	if s.Result.Rejected > 0 {

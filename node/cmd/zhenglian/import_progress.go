@@ -54,8 +54,11 @@ func (m *meter) progress(p importer.Progress) {
 	rate := float64(p.Rows-m.first) / now.Sub(m.begun).Seconds()
 	what := m.o.say("核对", "checking")
 	of, left := "", ""
-	if p.Pass == importer.Issuing {
+	if p.Pass != importer.Checking {
 		what = m.o.say("签发", "issuing")
+		if p.Pass == importer.Undoing {
+			what = m.o.say("撤销", "rescinding")
+		}
 		of = fmt.Sprintf(" / %d", p.Total)
 		if rate > 0 && p.Total > p.Rows {
 			d := time.Duration(float64(p.Total-p.Rows) / rate * float64(time.Second)).Round(time.Second)

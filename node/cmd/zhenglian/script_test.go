@@ -248,7 +248,7 @@ func importEnterprises(t *testing.T, demo string) {
 	cmd.Stdout, cmd.Stderr = &out, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v: %s%s", err, &out, &said)
+		t.Fatalf("%v: %s%s", err, &out, &said) // 200 rows a node, which nobody need approve
 	}
 	var s summary
 	if err := json.Unmarshal(out.Bytes(), &s); err != nil || !s.Complete || *s.Result != (importer.Result{Rows: rows, Issued: rows}) {
@@ -311,7 +311,12 @@ func killedImport(t *testing.T, program, demo string, rows int) {
 			continue
 		}
 		var s summary
-		if err := json.Unmarshal(out.Bytes(), &s); err != nil || end != nil || !s.Complete {
+		err := json.Unmarshal(out.Bytes(), &s)
+		if err == nil && s.Draft != "" {
+			approveBatches(t, demo)
+			continue
+		}
+		if err != nil || end != nil || !s.Complete {
 			t.Fatalf("%v, %v: %s", end, err, out.String())
 		}
 		if *s.Result != (importer.Result{Rows: rows, Issued: rows}) {

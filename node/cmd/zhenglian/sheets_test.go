@@ -5,10 +5,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/xuri/excelize/v2"
 	"golang.org/x/text/encoding/simplifiedchinese"
+
+	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // workbook makes a workbook of a CSV file: workbook FILE.csv FILE.xlsx. A cell that begins with "n:" is a
@@ -43,6 +46,30 @@ func workbook(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Check(x.SaveAs(ts.MkAbs(args[1])))
+}
+
+// approveBatches is the second person at every node of a demo: it agrees to all batches that wait.
+func approveBatches(t *testing.T, demo string) {
+	t.Helper()
+	nodes, err := readDemo(demo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		c := &sdk.Client{BaseURL: n.URL, Key: n.Keys["approver"]}
+		page, err := c.Drafts(t.Context(), sdk.DraftQuery{State: sdk.DraftPending})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range page.Drafts {
+			if d.Batch == nil {
+				continue
+			}
+			if _, err := c.ApproveDraft(t.Context(), d.ID, d.Content, sdk.Write{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 // gbk writes a file in GB 18030: gbk FROM TO.

@@ -24,6 +24,7 @@ type Row struct {
 	holder model.USCC
 	name   string // folded
 	person bool
+	legacy string
 }
 
 // checker turns rows into drafts. Used by one goroutine.
@@ -34,6 +35,7 @@ type checker struct {
 	today  model.Date
 	column map[string]int // by name as the map writes it
 	table  Table
+	legacy bool // codes that do not check go in as taken over unchecked
 	face   []string
 	nodes  map[model.NodeID]bool // that rows can be sent to; nil: all go to the one
 	seen   map[[12]byte]place    // numbers
@@ -295,8 +297,8 @@ func (r *rowCheck) code(field string) (string, bool) {
 }
 
 // uscc reads an enterprise's code. Zeros that a spreadsheet took from its head come back where both check
-// digits prove them.
-func (r *rowCheck) uscc(field string) model.USCC {
+// digits prove them. One that does not check goes in only as taken over unchecked, where that was asked for.
+func (r *rowCheck) uscc(field string, v *model.Licence) model.USCC {
 	code, ok := r.code(field)
 	if !ok {
 		return ""
@@ -307,10 +309,67 @@ func (r *rowCheck) uscc(field string) model.USCC {
 			r.note(field, NoteLeadingZeros, "")
 		}
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case r.c.legacy && code != "" && len(code) <= 64 && !model.HoldsPersonalIdentifier(code):
+		v.Legacy = code
+		r.note(field, NoteLegacy, "")
+	default:
 		r.fault(field, model.CodeBadUSCC, "")
 	}
 	return u
+}
+
+// document reads a person's number, of the kind of document that the row names.
+func (r *rowCheck) document(kind model.HolderKind, v *model.Licence) string {
+	const field = "holder_code"
+	code, ok := r.code(field)
+	if !ok || kind.Checks(code) {
+		return code
+	}
+	old := kind == model.HolderPerson && citizen18(code) != ""
+	switch {
+	case code == "":
+		r.fault(field, model.CodeMissingField, "")
+	case r.c.legacy && len(code) <= 64:
+		v.Legacy = model.LegacyConfidential
+		if old {
+			r.note(field, NoteOldCitizenID, "")
+		} else {
+			r.note(field, NoteLegacy, "")
+		}
+	case old:
+		r.fault(field, OldCitizenID, "")
+	default:
+		r.fault(field, kind.Fault(), "")
+	}
+	return code
+}
+
+// citizen18 is the number of eighteen digits that replaced one of fifteen, "" where that holds no date. It
+// serves to find a holder twice and is never stored: nothing proves that it was ever given.
+func citizen18(s string) string {
+	if len(s) != 15 || !digits(s) {
+		return ""
+	}
+	for _, check := range "0123456789X" {
+		if id := s[:6] + "19" + s[6:] + string(check); model.HolderPerson.Checks(id) {
+			return id
+		}
+	}
+	return ""
+}
+
+// state refuses a row whose licence has ended already: it is no licence in force that one could issue.
+func (r *rowCheck) state() {
+	rule := &r.c.m.State
+	if rule.Column == "" {
+		return
+	}
+	t, ok := r.holds("state", r.cell(rule.Column))
+	if ok && !rule.inForce[Fold(t)] {
+		r.fault("state", AlreadyEnded, "")
+	}
 }
 
 func (r *rowCheck) run(ctx context.Context) (Row, error) {
@@ -321,17 +380,13 @@ func (r *rowCheck) run(ctx context.Context) (Row, error) {
 		k, _ := r.text("holder_kind")
 		v.HolderKind = model.HolderKind(cleanCode(k))
 	}
-	person := v.HolderKind == model.HolderPerson
+	person := v.HolderKind.Personal()
 	name := r.free("holder_name", model.MaxName)
 	switch {
 	case person:
-		code, ok := r.code("holder_code")
-		if _, err := model.ParseCitizenID(code); ok && err != nil {
-			r.fault("holder_code", model.CodeBadCitizenID, "")
-		}
-		secret.HolderCode, secret.HolderName = code, name
+		secret.HolderCode, secret.HolderName = r.document(v.HolderKind, &v), name
 	case v.HolderKind == model.HolderEnterprise:
-		u := r.uscc("holder_code")
+		u := r.uscc("holder_code", &v)
 		r.holder, v.HolderCode, v.HolderName = u, u, name
 		if model.HoldsPersonalIdentifier(name) {
 			r.fault("holder_name", model.CodePersonalIdentifier, "")
@@ -339,6 +394,7 @@ func (r *rowCheck) run(ctx context.Context) (Row, error) {
 	default:
 		r.fault("holder_kind", model.CodeBadValue, "")
 	}
+	r.state()
 	if !slices.Contains(r.c.typ.HolderKinds, v.HolderKind) {
 		r.fault("holder_kind", model.CodeHolderNotPermitted, "")
 	}
@@ -360,7 +416,7 @@ func (r *rowCheck) run(ctx context.Context) (Row, error) {
 		return Row{}, nil
 	}
 	row := Row{
-		Line: r.line, Node: i.Agency.Node, number: v.Number, holder: v.HolderCode, name: Fold(name), person: person,
+		Line: r.line, Node: i.Agency.Node, number: v.Number, holder: v.HolderCode, name: Fold(name), person: person, legacy: v.Legacy,
 		Draft: model.Draft{Agency: i.Agency.ID, Type: model.LicenceIssue, Kind: model.KindLicence, Body: body},
 	}
 	if len(secret.Fields()) > 0 {
@@ -375,7 +431,10 @@ func draftValue(v *model.Licence) map[string]any {
 		"type": v.Type, "number": v.Number, "holder_kind": v.HolderKind, "face": v.Face,
 		"issued_on": v.IssuedOn, "valid_from": v.ValidFrom, "valid_until": v.ValidUntil,
 	}
-	if v.HolderKind != model.HolderPerson {
+	if v.Legacy != "" {
+		out["legacy"] = v.Legacy
+	}
+	if !v.HolderKind.Personal() {
 		out["holder_code"], out["holder_name"] = v.HolderCode, v.HolderName
 	}
 	if v.Region != "" {
@@ -545,6 +604,11 @@ func (c *checker) duplicates(row *Row, r *rowCheck) {
 	holder := string(row.holder)
 	if row.person {
 		holder = row.Draft.Confidential.HolderCode
+		if id := citizen18(holder); id != "" {
+			holder = id
+		}
+	} else if row.holder == "" {
+		holder = row.legacy
 	}
 	sum := sha256.Sum256([]byte(row.number))
 	key := [12]byte(sum[:12])

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/sdk"
 )
 
 const businessLicence = "11100000MB0143028R001"
@@ -37,10 +38,12 @@ type fakeNode struct {
 	fail   func(call int, applied bool) error
 	refuse func(d *model.Draft) *model.Error
 	reject func(d *model.Draft) *model.Error
-	slow   int // answers pending this many times before the outcome
+	over   int                       // rows of a batch that need a second person; 0: none
+	drafts map[string]sdk.DraftState // of batches, by key; guarded by mu
+	slow   int                       // answers pending this many times before the outcome
 }
 
-func (n *fakeNode) Submit(ctx context.Context, key string, drafts []model.Draft) ([]model.Outcome, error) {
+func (n *fakeNode) Submit(ctx context.Context, key, batch string, drafts []model.Draft) ([]model.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -77,6 +80,30 @@ func (n *fakeNode) Submit(ctx context.Context, key string, drafts []model.Draft)
 		}
 	}
 	return out, nil
+}
+
+// Register opens batches of up to over rows, and keeps others waiting until they are approved.
+func (n *fakeNode) Register(_ context.Context, key string, t sdk.BatchTerms) (sdk.HeldBatch, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b := sdk.HeldBatch{Batch: sdk.Batch{ID: "b-" + key, State: sdk.BatchOpen, BatchTerms: t}}
+	if n.over > 0 && t.Rows > n.over {
+		if n.drafts == nil {
+			n.drafts = map[string]sdk.DraftState{}
+		}
+		if n.drafts[key] == "" {
+			n.drafts[key] = sdk.DraftPending
+		}
+		state := n.drafts[key]
+		if state != sdk.DraftApproved {
+			b.Draft = &sdk.HeldDraft{ID: "d-" + key, State: state}
+			b.Batch.State = sdk.BatchClosed
+			if state == sdk.DraftPending {
+				b.Batch.State = sdk.BatchPending
+			}
+		}
+	}
+	return b, nil
 }
 
 func (n *fakeNode) accept(drafts []model.Draft) ([]model.Outcome, error) {

@@ -23,6 +23,8 @@ const (
 	BrokenCell      model.Code = "broken_cell"
 	MergedCell      model.Code = "merged_cell"
 	NestedValue     model.Code = "nested_value"
+	OldCitizenID    model.Code = "old_citizen_id"
+	AlreadyEnded    model.Code = "already_ended"
 )
 
 // Codes of notes: the row goes in, and whoever answers for it may want to look.
@@ -31,6 +33,8 @@ const (
 	NoteSerialDay    model.Code = "serial_day"
 	NoteInvisible    model.Code = "invisible_characters"
 	NotePrivateUse   model.Code = "private_use"
+	NoteLegacy       model.Code = "legacy_unchecked"
+	NoteOldCitizenID model.Code = "legacy_citizen_id"
 )
 
 var ownTexts = map[model.Code][2]string{
@@ -48,10 +52,14 @@ var ownTexts = map[model.Code][2]string{
 	BrokenCell:      {"单元格是错误值", "the cell holds a spreadsheet's error"},
 	MergedCell:      {"单元格属于合并单元格，无法确定其值是否适用于本行，请取消合并后逐行填写", "the cell is part of a merged one, and whether its value is this row's nobody can say: unmerge it and fill in every row"},
 	NestedValue:     {"值是对象或数组", "the value is an object or a list"},
+	OldCitizenID:    {"15 位旧身份证号没有校验位，请填 18 位号码；或加 --legacy 作为未校验的旧数据迁入", "an old identity number of 15 digits has no check digit: write that of 18, or take it over unchecked with --legacy"},
+	AlreadyEnded:    {"证照已终止（状态列），不签发", "the licence has ended, says the column of states: it is not issued"},
 
 	NoteLeadingZeros: {"补回了丢失的前导零", "lost leading zeros were put back"},
 	NoteSerialDay:    {"数值按表格的日期序号读作日期", "a number was read as a day of the spreadsheet's calendar"},
 	NoteInvisible:    {"去掉了不可见字符", "characters that nobody sees were left out"},
+	NoteLegacy:       {"持证主体代码未通过校验，作为旧数据迁入；更正之前核验结果为无法判定", "the holder's code does not check and is taken over as it is: the verdict is undetermined until it is corrected"},
+	NoteOldCitizenID: {"15 位旧身份证号，作为旧数据迁入；更正之前核验结果为无法判定", "an old identity number of 15 digits, taken over as it is: the verdict is undetermined until it is corrected"},
 	NotePrivateUse:   {"含自造字（私用区字符），其他系统可能无法显示", "holds characters of private use, which other systems may not show"},
 }
 
@@ -112,6 +120,9 @@ func (m *Map) columnsOf(field string) []string {
 			return []string{c}
 		}
 		return nil
+	}
+	if field == "state" {
+		return []string{m.State.Column}
 	}
 	if field == "agency" || field == "under" || field == "region" {
 		return m.Agency.columns()

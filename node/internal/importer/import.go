@@ -20,6 +20,12 @@ type Import struct {
 	Targets []Target             // each with a name, or one without
 	Clock   func() time.Time
 
+	Name   string // of the file, for people
+	Legacy bool   // codes that do not check go in as taken over unchecked, never valid until corrected
+	// Approval is how long to wait for the second person that a large import needs; 0: not at all, the error
+	// is a *NeedsApproval then.
+	Approval time.Duration
+
 	BatchRows int           // drafts of a request; 500 by default
 	InFlight  int           // requests under way at once; 4 by default
 	Patience  time.Duration // how long a request is repeated while its node is unavailable; 2 minutes by default
@@ -51,6 +57,7 @@ type Pass string
 const (
 	Checking Pass = "check"
 	Issuing  Pass = "issue"
+	Undoing  Pass = "undo"
 )
 
 // Issued is a licence with a confidential body.
@@ -68,8 +75,10 @@ type Checked struct {
 	Good int          `json:"good"`
 	Bad  int          `json:"bad"`
 	// Notes counts what was put right or is worth a look in rows, good and bad.
-	Notes int   `json:"notes"`
-	About About `json:"about"`
+	Notes int `json:"notes"`
+	// ByNode counts the good rows by the node that they go to.
+	ByNode map[model.NodeID]int `json:"-"`
+	About  About                `json:"about"`
 }
 
 // Check reads the whole file, calls Fault for everything that is wrong with a row, and writes nothing.
@@ -78,7 +87,8 @@ func (im *Import) Check(ctx context.Context) (Checked, error) {
 	if im.dir == nil {
 		im.dir = NewDirectory(im.Targets[0].Node)
 	}
-	file, about, err := im.rows(ctx, func(_ Row, faults []Fault, _ []Cell) error {
+	c.ByNode = map[model.NodeID]int{}
+	file, about, err := im.rows(ctx, func(row Row, faults []Fault, _ []Cell) error {
 		c.Rows++
 		notes := 0
 		for i := range faults {
@@ -88,6 +98,7 @@ func (im *Import) Check(ctx context.Context) (Checked, error) {
 		}
 		if c.Notes += notes; notes == len(faults) {
 			c.Good++
+			c.ByNode[row.Node]++
 		} else {
 			c.Bad++
 		}
@@ -105,15 +116,20 @@ func (im *Import) Check(ctx context.Context) (Checked, error) {
 	return c, err
 }
 
+// OpenJournal opens or creates the state file of this import.
+func (im *Import) OpenJournal(path string, file model.Digest) (*Journal, error) {
+	return openJournal(path, journalHead{Format: journalFormat, File: file, Map: im.Digest(), Started: model.TimeOf(im.Clock()), Name: im.Name, Legacy: im.Legacy})
+}
+
 // Digest is of the map and of what was said beside it of how the file is to be read.
 func (im *Import) Digest() model.Digest {
-	if im.Reading == (Reading{}) {
+	if im.Reading == (Reading{}) && !im.Legacy {
 		return im.Map.Digest()
 	}
 	d := im.Map.Digest()
 	h := sha256.New()
 	h.Write(d[:])
-	fmt.Fprintf(h, "\n%q %q %v", im.Reading.Encoding, im.Reading.Sheet, im.Reading.Cached)
+	fmt.Fprintf(h, "\n%q %q %v %v", im.Reading.Encoding, im.Reading.Sheet, im.Reading.Cached, im.Legacy)
 	return model.Digest(h.Sum(nil))
 }
 
@@ -140,6 +156,7 @@ func (im *Import) rows(ctx context.Context, f func(row Row, faults []Fault, cell
 	if err != nil {
 		return digest, about, err
 	}
+	c.legacy = im.Legacy
 	for n := 0; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return digest, about, err

@@ -64,7 +64,9 @@ type run struct {
 	ctx   context.Context
 	stop  context.CancelCauseFunc
 	slots chan struct{}
-	wg    sync.WaitGroup
+
+	batches map[model.NodeID]string // registered, by target; set before the first request
+	wg      sync.WaitGroup
 }
 
 // feed cuts the rows into batches, one queue a node, and starts them.
@@ -73,6 +75,9 @@ func (r *run) feed(c Checked) error {
 	targets := map[model.NodeID]Target{}
 	for _, t := range r.im.Targets {
 		targets[t.Name] = t
+	}
+	if err := r.register(c, targets); err != nil {
+		return err
 	}
 	open := map[model.NodeID]*batch{}
 	var order []model.NodeID
@@ -124,7 +129,7 @@ func (r *run) start(b *batch) error {
 	}
 	r.wg.Go(func() {
 		defer func() { <-r.slots }()
-		s := &sending{run: r, target: b.target, rows: b.rows}
+		s := &sending{run: r, target: b.target, batch: r.batches[b.target.Name], rows: b.rows}
 		if err := s.send(); err != nil {
 			if b.target.Name != "" && !errors.Is(err, context.Canceled) {
 				err = fmt.Errorf("%s: %w", b.target.Name, err)

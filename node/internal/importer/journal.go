@@ -3,6 +3,7 @@ package importer
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,8 +35,10 @@ type Journal struct {
 	f     *os.File
 	head  journalHead
 	mu    sync.Mutex
-	done  bitmap             // lines whose fate is known; guarded by mu
-	count Counts             // guarded by mu
+	done  bitmap     // lines whose fate is known; guarded by mu
+	count Counts     // guarded by mu
+	made  []issuedAt // guarded by mu
+	asked map[model.NodeID]int
 	bad   map[int]model.Code // lines that a node has rejected; guarded by mu
 }
 
@@ -44,6 +47,9 @@ type journalHead struct {
 	File    model.Digest `json:"file"`
 	Map     model.Digest `json:"map"`
 	Started model.Time   `json:"started"`
+	Batch   string       `json:"batch,omitempty"` // what the import is called
+	Name    string       `json:"name,omitempty"`  // of the file
+	Legacy  bool         `json:"legacy,omitempty"`
 }
 
 type journalLine struct {
@@ -52,6 +58,9 @@ type journalLine struct {
 	Issued   int         `json:"issued,omitempty"`
 	Already  int         `json:"already,omitempty"`
 	Rejected []lineFault `json:"rejected,omitempty"`
+	Records  string      `json:"records,omitempty"` // issued: "bj-scjg.4-203,bj-scjg-cy.7"
+	// Registered is how often a batch was registered at the node, instead of rows.
+	Registered int `json:"registered,omitempty"`
 }
 
 type lineFault struct {
@@ -74,12 +83,19 @@ var ErrBusy = errors.New("another process is importing with this state file")
 
 // OpenJournal opens or creates the state file of an import.
 func OpenJournal(path string, file, mapping model.Digest, now model.Time) (*Journal, error) {
+	return openJournal(path, journalHead{Format: journalFormat, File: file, Map: mapping, Started: now})
+}
+
+func openJournal(path string, head journalHead) (*Journal, error) {
+	if head.Batch == "" {
+		head.Batch = head.Started.Time().In(model.Shanghai).Format("20060102-") + head.File.String()[:8]
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{f: f, bad: map[int]model.Code{}}
-	if err := j.open(path, journalHead{journalFormat, file, mapping, now}); err != nil {
+	j := &Journal{f: f, bad: map[int]model.Code{}, asked: map[model.NodeID]int{}}
+	if err := j.open(path, head); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -87,20 +103,10 @@ func OpenJournal(path string, file, mapping model.Digest, now model.Time) (*Jour
 }
 
 func (j *Journal) open(path string, want journalHead) error {
-	if err := syscall.Flock(int(j.f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return ErrBusy
-	}
-	end, err := j.load()
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if err := j.f.Truncate(end); err != nil {
+	if err := j.lock(path); err != nil {
 		return err
 	}
-	if _, err := j.f.Seek(end, io.SeekStart); err != nil {
-		return err
-	}
-	if end > 0 {
+	if j.head.Format != "" {
 		if j.head.File != want.File || j.head.Map != want.Map {
 			return ErrOtherImport
 		}
@@ -116,6 +122,33 @@ func (j *Journal) open(path string, want journalHead) error {
 	}
 	defer dir.Close()
 	return dir.Sync()
+}
+
+// reopen opens a state file that exists.
+func (j *Journal) reopen(path string) error {
+	if err := j.lock(path); err != nil {
+		return err
+	}
+	if j.head.Format == "" {
+		return fmt.Errorf("%s: not a state file of an import", path)
+	}
+	return nil
+}
+
+// lock takes the file, reads it, and cuts a torn line off.
+func (j *Journal) lock(path string) error {
+	if err := syscall.Flock(int(j.f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return ErrBusy
+	}
+	end, err := j.load()
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := j.f.Truncate(end); err != nil {
+		return err
+	}
+	_, err = j.f.Seek(end, io.SeekStart)
+	return err
 }
 
 // load reads all whole lines and returns where they end.
@@ -151,9 +184,17 @@ func (j *Journal) replay(raw []byte) error {
 	if err := decodeLine(raw, &l); err != nil {
 		return err
 	}
+	if l.Registered > 0 {
+		j.asked[model.NodeID(l.Node)] = l.Registered
+		return nil
+	}
 	rows, err := parseLines(l.Rows)
 	if err != nil {
 		return err
+	}
+	records, err := parseRecords(l.Records)
+	if err != nil || len(records) > l.Issued {
+		return errors.New("the records are not those of rows that were issued")
 	}
 	if l.Issued < 0 || l.Already < 0 || l.Issued+l.Already+len(l.Rejected) != len(rows) {
 		return errors.New("the counts do not add up")
@@ -163,16 +204,19 @@ func (j *Journal) replay(raw []byte) error {
 			return errors.New("a rejected line is not among the rows")
 		}
 	}
-	j.apply(l, rows)
+	j.apply(l, rows, records)
 	return nil
 }
 
-func (j *Journal) apply(l journalLine, rows []int) {
+func (j *Journal) apply(l journalLine, rows []int, records []model.RecordID) {
 	for _, n := range rows {
 		j.done.set(n)
 	}
 	for _, f := range l.Rejected {
 		j.bad[f.Line] = f.Code
+	}
+	for _, id := range records {
+		j.made = append(j.made, issuedAt{model.NodeID(l.Node), id})
 	}
 	j.count.Issued += l.Issued
 	j.count.Already += l.Already
@@ -191,19 +235,42 @@ func (j *Journal) write(v any) error {
 }
 
 // settle makes the fate of rows known, durably.
-func (j *Journal) settle(node model.NodeID, rows []int, issued, already int, rejected []lineFault) error {
-	if len(rows) == 0 {
+func (j *Journal) settle(node model.NodeID, f fates) error {
+	if len(f.lines) == 0 {
 		return nil
 	}
-	slices.Sort(rows)
-	l := journalLine{Rows: formatLines(rows), Node: string(node), Issued: issued, Already: already, Rejected: rejected}
+	slices.Sort(f.lines)
+	l := journalLine{Rows: formatLines(f.lines), Node: string(node), Issued: f.issued, Already: f.already, Rejected: f.rejected, Records: formatRecords(f.records)}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.write(l); err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
-	j.apply(l, rows)
+	j.apply(l, f.lines, f.records)
 	return nil
+}
+
+// issuedAt is a licence that the import issued.
+type issuedAt struct {
+	node   model.NodeID
+	record model.RecordID
+}
+
+// Batch is what the import is called.
+func (j *Journal) Batch() string { return j.head.Batch }
+
+// attempt is how often a batch has been registered at a node before; another one makes it one more, durably.
+func (j *Journal) attempt(node model.NodeID, another bool) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if another {
+		n := j.asked[node] + 1
+		if err := j.write(journalLine{Node: string(node), Registered: n}); err != nil {
+			return 0, fmt.Errorf("state file: %w", err)
+		}
+		j.asked[node] = n
+	}
+	return j.asked[node], nil
 }
 
 // Started is when the import's first run began.
@@ -292,6 +359,67 @@ func parseLines(s string) ([]int, error) {
 		last = to
 	}
 	return rows, nil
+}
+
+// formatRecords writes records as ranges of one agency's serials.
+func formatRecords(ids []model.RecordID) string {
+	ids = slices.Clone(ids)
+	slices.SortFunc(ids, func(a, b model.RecordID) int {
+		x, m, _ := a.Serial()
+		y, n, _ := b.Serial()
+		return cmp.Or(strings.Compare(string(x), string(y)), cmp.Compare(m, n))
+	})
+	var b strings.Builder
+	for i := 0; i < len(ids); {
+		agency, from, _ := ids[i].Serial()
+		k, to := i+1, from
+		for k < len(ids) {
+			a, n, _ := ids[k].Serial()
+			if a != agency || n != to+1 {
+				break
+			}
+			k, to = k+1, n
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(string(ids[i]))
+		if to > from {
+			fmt.Fprintf(&b, "-%d", to)
+		}
+		i = k
+	}
+	return b.String()
+}
+
+func parseRecords(s string) ([]model.RecordID, error) {
+	var out []model.RecordID
+	for part := range strings.SplitSeq(s, ",") {
+		if part == "" {
+			continue
+		}
+		first := part
+		dot := strings.LastIndexByte(part, '.')
+		if i := strings.LastIndexByte(part, '-'); i > dot {
+			first = part[:i]
+		}
+		id, err := model.ParseRecordID(first)
+		if err != nil {
+			return nil, err
+		}
+		agency, from, ok := id.Serial()
+		to := from
+		if ok && first != part {
+			to, err = strconv.ParseUint(part[len(first)+1:], 10, 64)
+		}
+		if err != nil || !ok || to < from || to-from >= model.MaxOperations || len(out) > model.MaxOperations {
+			return nil, errors.New("not a range of records")
+		}
+		for n := from; n <= to; n++ {
+			out = append(out, model.NewRecordID(agency, n))
+		}
+	}
+	return out, nil
 }
 
 // bitmap is a set of line numbers.

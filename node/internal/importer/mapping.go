@@ -43,6 +43,7 @@ type Map struct {
 	// Fields: number, holder_kind, holder_code, holder_name, issued_on, valid_from, valid_until, face.*
 	Fields map[string]Source `yaml:"fields"`
 	Agency AgencyRule        `yaml:"agency"`
+	State  StateRule         `yaml:"state"`
 
 	digest model.Digest
 	layout []dateLayout
@@ -60,6 +61,14 @@ type Source struct {
 	Length int `yaml:"length"`
 
 	parts []templatePart
+}
+
+// StateRule tells rows of licences in force from those of licences that have ended, which are not issued.
+type StateRule struct {
+	Column  string   `yaml:"column"`
+	InForce []string `yaml:"in_force"` // "" stands for an empty cell
+
+	inForce map[string]bool // folded
 }
 
 // AgencyRule finds the issuing agency of a row: by a column that holds its id, or by a table over columns.
@@ -159,6 +168,13 @@ func (m *Map) check() error {
 	m.noEnd = map[string]bool{}
 	for _, s := range m.NoEnd {
 		m.noEnd[Fold(s)] = true
+	}
+	if (m.State.Column == "") != (len(m.State.InForce) == 0) {
+		return badMap("state needs column and in_force")
+	}
+	m.State.inForce = map[string]bool{}
+	for _, s := range m.State.InForce {
+		m.State.inForce[Fold(s)] = true
 	}
 	if m.HeaderRow < 0 || m.HeaderRow > 100 || m.HeaderRows < 0 || m.HeaderRows > 10 {
 		return badMap("header_row is 1 to 100, header_rows 1 to 10")
@@ -269,6 +285,9 @@ func (m *Map) Columns() []string {
 	set := map[string]bool{}
 	for _, c := range m.Agency.columns() {
 		set[c] = true
+	}
+	if m.State.Column != "" {
+		set[m.State.Column] = true
 	}
 	for _, s := range m.Fields {
 		if s.Column != "" {

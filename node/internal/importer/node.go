@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // Node is a node as the importer needs it: the SDK's client, in practice. Errors are *model.Error, or what
@@ -13,8 +14,11 @@ type Node interface {
 	// Submit asks the node to accept all of the drafts or none, and answers with an outcome for each, in
 	// order. The same key and drafts are the same request, however often it is sent. Outcomes may still be
 	// pending: sending the same again waits on. A draft that the node will not accept is a *Refusal, and
-	// nothing was written then.
-	Submit(ctx context.Context, key string, drafts []model.Draft) ([]model.Outcome, error)
+	// nothing was written then. batch is the registered batch that they belong to.
+	Submit(ctx context.Context, key, batch string, drafts []model.Draft) ([]model.Outcome, error)
+	// Register registers a batch: what goes in many requests is looked at by a second person as one, where the
+	// node's rules ask for that. The same key and terms are the same batch.
+	Register(ctx context.Context, key string, t sdk.BatchTerms) (sdk.HeldBatch, error)
 	// Verify answers queries, at most model.MaxQueries, in order.
 	Verify(ctx context.Context, queries []model.Query) ([]model.Verdict, error)
 	// Entry is an entry of the registry, model.CodeNotFound for none.

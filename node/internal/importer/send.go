@@ -18,7 +18,8 @@ const defaultPatience = 2 * time.Minute
 type sending struct {
 	run    *run
 	target Target
-	rows   []Row // not yet settled
+	batch  string // registered
+	rows   []Row  // not yet settled
 
 	taken time.Time // since when a number is taken though nothing stands there
 }
@@ -28,7 +29,7 @@ func (s *sending) send() error {
 	ctx := s.run.ctx
 	failing := time.Time{}
 	for wait := s.run.im.firstPause(); len(s.rows) > 0; wait = min(2*wait, 5*time.Second) {
-		outcomes, err := s.target.Node.Submit(ctx, s.key(), s.drafts())
+		outcomes, err := s.target.Node.Submit(ctx, s.key(), s.batch, s.drafts())
 		var refusal *Refusal
 		switch {
 		case err == nil && len(outcomes) != len(s.rows):
@@ -39,6 +40,8 @@ func (s *sending) send() error {
 				return err
 			}
 			continue // the node has waited already
+		case batchEnded(err):
+			return err
 		case errors.As(err, &refusal) && refusal.Index >= 0 && refusal.Index < len(s.rows):
 			failing = time.Time{}
 			again, err := s.refused(refusal)
@@ -148,6 +151,7 @@ func (s *sending) settle(outcomes []model.Outcome) (bool, error) {
 			f.already++
 		default:
 			f.issued++
+			f.records = append(f.records, o.Record)
 		}
 		f.lines = append(f.lines, line)
 		if o.Presentation != nil {
@@ -168,6 +172,7 @@ type fates struct {
 	lines           []int
 	issued, already int
 	rejected        []lineFault
+	records         []model.RecordID // issued
 }
 
 func (f *fates) reject(line int, code model.Code) {
@@ -176,7 +181,7 @@ func (f *fates) reject(line int, code model.Code) {
 }
 
 func (s *sending) write(f fates) error {
-	return s.run.j.settle(s.target.Name, f.lines, f.issued, f.already, f.rejected)
+	return s.run.j.settle(s.target.Name, f)
 }
 
 // refused takes out of the batch what the node will not accept. again is false where only time can help.
@@ -251,6 +256,7 @@ func (s *sending) look(index int) (again bool, err error) {
 			f.reject(row.Line, model.CodeNumberTaken)
 		case len(v.History) > 0 && !v.History[0].Time.Time().Before(s.run.j.Started().Time()):
 			f.issued++
+			f.records = append(f.records, v.Record.ID)
 			f.lines = append(f.lines, row.Line)
 		default:
 			f.already++
@@ -284,5 +290,5 @@ func (s *sending) own(row *Row, v *model.View) bool {
 		return stands.HolderKind.Personal() && v.Owner == row.Draft.Agency &&
 			stands.IssuedOn == asked.Value.IssuedOn && stands.ValidFrom == asked.Value.ValidFrom && stands.ValidUntil == asked.Value.ValidUntil
 	}
-	return stands.HolderCode == row.holder && Fold(stands.HolderName) == row.name
+	return stands.HolderCode == row.holder && stands.Legacy == asked.Value.Legacy && Fold(stands.HolderName) == row.name
 }

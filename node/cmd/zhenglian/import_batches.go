@@ -1,0 +1,168 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/importer"
+)
+
+// stateFiles is the pattern of the state files that imports leave beside their files.
+const stateFiles = "*.import-state.jsonl"
+
+func importListCommand() *cobra.Command {
+	var o client
+	c := &cobra.Command{
+		Use: "list [DIR]", Short: "list the imports whose state files lie in a folder", Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			dir := "."
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			list, err := summaries(dir)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(c.OutOrStdout(), list)
+			}
+			t := newTable(c.OutOrStdout())
+			t.AppendHeader(table.Row{o.say("批次", "batch"), o.say("文件", "file"), o.say("开始", "begun"), o.say("已签发", "issued"), o.say("此前已有", "already there"), o.say("被拒", "rejected"), o.say("状态文件", "state file")})
+			for _, s := range list {
+				t.AppendRow(table.Row{s.Batch, s.Name, moment(s.Started), s.Issued, s.Already, s.Rejected, s.State})
+			}
+			t.Render()
+			return nil
+		},
+	}
+	o.output(c)
+	return c
+}
+
+func summaries(dir string) ([]importer.Summary, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, stateFiles))
+	if err != nil {
+		return nil, err
+	}
+	list := []importer.Summary{}
+	for _, p := range paths {
+		s, err := importer.ReadSummary(p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// batchState finds the state file of a batch: its path, or its name among those of the folder.
+func batchState(name string) (string, error) {
+	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+		return name, nil
+	}
+	list, err := summaries(".")
+	if err != nil {
+		return "", err
+	}
+	for _, s := range list {
+		if s.Batch == name {
+			return s.State, nil
+		}
+	}
+	return "", useError("no batch %q here: give its state file, or see zhenglian import list", name)
+}
+
+func importUndoCommand() *cobra.Command {
+	var o importFlags
+	u := &importer.Undo{Clock: time.Now}
+	c := &cobra.Command{
+		Use: "undo BATCH --reason CODE", Short: "rescind what an import issued, record by record", Args: cobra.ExactArgs(1),
+		Long: "import undo rescinds (撤销), from their first day, the licences that an import issued. BATCH is the import's state file,\n" +
+			"or its name as import list shows it. What stood before the import is left, and so is what has ended already and, without\n" +
+			"--force-amended, what was amended or otherwise acted on since: these are listed.\n\n" +
+			"Endings need a second person: the command registers all of them as one batch and says whose approval it waits for. Run it\n" +
+			"again after that, or after it was cut off: nothing is rescinded twice.",
+		Example: "  zhenglian import undo 20261123-0a1b2c3d --reason wrong-list --url https://node.example --key-file drafter.key",
+		RunE: func(c *cobra.Command, args []string) error {
+			path, err := batchState(args[0])
+			if err != nil {
+				return err
+			}
+			if _, err := model.ParseAgencyID(u.Reason); err != nil {
+				return useError("--reason is a code of 2 to 32 of a-z, 0-9 and hyphen")
+			}
+			if u.Targets, err = o.nodes(c.Context()); err != nil {
+				return err
+			}
+			u.Approval = o.wait
+			j, err := importer.OpenUndo(path)
+			if err != nil {
+				return err
+			}
+			defer j.Close()
+			m := newMeter(&o.client, c.ErrOrStderr())
+			u.Progress = m.progress
+			out, err := u.Run(c.Context(), j)
+			m.end()
+			var needs *importer.NeedsApproval
+			if errors.As(err, &needs) {
+				if o.json {
+					err = errors.Join(o.needsApproval(needs), printJSON(c.OutOrStdout(), map[string]any{"awaits_draft": needs.Draft.ID, "result": out}))
+				} else {
+					err = o.needsApproval(needs)
+				}
+				return err
+			}
+			if err != nil {
+				return fmt.Errorf("%w\n%s", err, o.say("再次运行同一命令即从断点继续，不会重复撤销。", "Run the same command again to go on where it stopped; nothing is rescinded twice."))
+			}
+			if o.json {
+				err = printJSON(c.OutOrStdout(), out)
+			} else {
+				facts(c.OutOrStdout(), "", [][2]string{
+					{o.say("批次", "batch"), out.Batch}, {o.say("本批签发", "issued by it"), fmt.Sprint(out.Issued)}, {o.say("已撤销", "rescinded"), fmt.Sprint(out.Undone)},
+					{o.say("此前已终止，未动", "ended already, left"), few(out.Ended)}, {o.say("之后有变更，未动（--force-amended）", "acted on since, left (--force-amended)"), few(out.Amended)},
+				})
+				for _, f := range out.Failed {
+					e := model.E(f.Code)
+					fmt.Fprintf(c.OutOrStdout(), "%s  %s  %s\n", f.Record, f.Code, o.say(e.Zh(), e.En()))
+				}
+			}
+			if left := len(out.Ended) + len(out.Amended) + len(out.Failed); err == nil && left > 0 {
+				err = fmt.Errorf("%w: %d of %d were not rescinded", errFinding, left, out.Issued)
+			}
+			return err
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&u.Reason, "reason", "", "reason code: 2 to 32 of a-z, 0-9 and hyphen")
+	f.StringVar(&u.Decision, "decision", "", "number of the decision (default: import and the batch's name)")
+	f.BoolVar(&u.Force, "force-amended", false, "rescind also what was amended or otherwise acted on since")
+	f.DurationVar(&o.wait, "wait", 0, "how long to wait for the second person, as 30m")
+	f.StringArrayVar(&o.targets, "node", nil, "NAME=URL,KEY or NAME=URL,@KEYFILE; repeat for several nodes")
+	f.StringVar(&o.url, "url", "", "the node's address (or ZHENGLIAN_URL)")
+	f.StringVar(&o.key, "key", "", "API key (better: --key-file or ZHENGLIAN_KEY)")
+	f.StringVar(&o.keyFile, "key-file", "", "file that holds the API key")
+	f.StringVar(&o.demo, "demo", "", "folder of a demo: all its nodes, with their keys")
+	o.output(c)
+	_ = c.MarkFlagRequired("reason")
+	return c
+}
+
+// few lists some records and counts the rest.
+func few(ids []model.RecordID) string {
+	if len(ids) > 10 {
+		return fmt.Sprint(ids[:10], " … ", len(ids))
+	}
+	if len(ids) == 0 {
+		return ""
+	}
+	return fmt.Sprint(ids)
+}

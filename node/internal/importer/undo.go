@@ -1,0 +1,249 @@
+package importer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/sdk"
+)
+
+// Undo rescinds, from their first day, the licences that an import issued; what stood before it is left.
+//
+// It is resumed by running it again, and rescinds nothing twice: the registered batch and each request have
+// keys that are derived from the import, each operation says which version it makes, and a licence that has
+// ended already is passed over.
+type Undo struct {
+	Targets  []Target
+	Reason   string // a reason code: 2–32 of a–z, 0–9 and hyphen
+	Decision string // number of the decision, as far as there is one; the batch's name by default
+	Force    bool   // rescind also what was amended or otherwise acted on since
+	Approval time.Duration
+	Clock    func() time.Time
+	Progress func(Progress) // may be nil
+}
+
+// Undone is what an undoing has come to.
+type Undone struct {
+	Batch   string           `json:"batch"`
+	Issued  int              `json:"issued"`    // by the import
+	Undone  int              `json:"rescinded"` // now and by earlier runs
+	Ended   []model.RecordID `json:"already_ended,omitempty"`
+	Amended []model.RecordID `json:"amended_since,omitempty"` // and left
+	Failed  []UndoFault      `json:"refused,omitempty"`
+}
+
+// UndoFault is a licence that a node would not rescind.
+type UndoFault struct {
+	Record model.RecordID `json:"record"`
+	Code   model.Code     `json:"code"`
+}
+
+// undoChunk is the most endings of a request.
+const undoChunk = 200
+
+// OpenUndo opens the state file of an import that was made.
+func OpenUndo(path string) (*Journal, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{f: f, bad: map[int]model.Code{}, asked: map[model.NodeID]int{}}
+	if err := j.reopen(path); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return j, nil
+}
+
+// Run rescinds what journal j says was issued.
+func (u *Undo) Run(ctx context.Context, j *Journal) (Undone, error) {
+	out := Undone{Batch: j.Batch(), Issued: len(j.made)}
+	if u.Decision == "" {
+		u.Decision = "import " + j.Batch()
+	}
+	byNode := map[model.NodeID][]model.RecordID{}
+	for _, m := range j.made {
+		byNode[m.node] = append(byNode[m.node], m.record)
+	}
+	var waiting error
+	for _, t := range u.Targets {
+		records := byNode[t.Name]
+		if t.Name == "" || len(u.Targets) == 1 { // one node without a name, or an import that knew of none
+			records = nil
+			for _, r := range byNode {
+				records = append(records, r...)
+			}
+		}
+		if len(records) == 0 {
+			continue
+		}
+		err := u.node(ctx, j, t, records, &out)
+		var needs *NeedsApproval
+		if errors.As(err, &needs) {
+			waiting = err
+			continue
+		}
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, waiting
+}
+
+func (u *Undo) node(ctx context.Context, j *Journal, t Target, records []model.RecordID, out *Undone) error {
+	batch := ""
+	for len(records) > 0 {
+		n := min(len(records), undoChunk)
+		left, err := u.look(ctx, t, records[:n], out)
+		if err != nil {
+			return err
+		}
+		if len(left) > 0 {
+			if batch == "" {
+				terms := sdk.BatchTerms{Name: clip("undo "+j.Batch()+" "+j.head.Name, 256), File: j.head.File, Rows: len(j.made), Type: model.LicenceRescind}
+				if batch, err = openBatch(ctx, t, j, terms, "undo "+u.Reason+" "+u.Decision, u.Approval); err != nil {
+					return err
+				}
+			}
+			if err := u.send(ctx, j, t, batch, left, out); err != nil {
+				return err
+			}
+		}
+		records = records[n:]
+		if u.Progress != nil {
+			u.Progress(Progress{Pass: Undoing, Rows: out.Undone + len(out.Ended) + len(out.Amended) + len(out.Failed), Total: out.Issued})
+		}
+	}
+	return nil
+}
+
+// look sorts out which licences can be rescinded still, as drafts.
+func (u *Undo) look(ctx context.Context, t Target, records []model.RecordID, out *Undone) ([]model.Draft, error) {
+	queries := make([]model.Query, len(records))
+	for i, id := range records {
+		queries[i] = model.Query{Record: id}
+	}
+	verdicts, err := t.Node.Verify(ctx, queries)
+	if err != nil {
+		return nil, err
+	}
+	if len(verdicts) != len(queries) {
+		return nil, errors.New("the node answered another number of queries than it was asked")
+	}
+	var left []model.Draft
+	today := model.DateOf(u.Clock())
+	body, err := model.Canonical(model.ActBody{FromStart: true, Act: model.Act{
+		Decision: model.Decision{Date: today, Number: u.Decision}, Effective: today, Reason: u.Reason,
+	}})
+	if err != nil {
+		return nil, err
+	}
+	for i := range verdicts {
+		v := verdicts[i].Record
+		switch {
+		case v == nil:
+			out.Failed = append(out.Failed, UndoFault{records[i], model.CodeNotFound})
+		case v.State == model.Rescinded && u.ours(&verdicts[i]):
+			out.Undone++
+		case ended(v.State):
+			out.Ended = append(out.Ended, v.ID)
+		case v.Version > 1 && !u.Force:
+			out.Amended = append(out.Amended, v.ID)
+		default:
+			left = append(left, model.Draft{Agency: v.Owner, Type: model.LicenceRescind, Kind: model.KindLicence, Record: v.ID, Version: v.Version + 1, Body: body})
+		}
+	}
+	return left, nil
+}
+
+// ours reports whether a licence was rescinded by this undoing, in an earlier run.
+func (u *Undo) ours(v *model.Verdict) bool {
+	if len(v.History) == 0 {
+		return false
+	}
+	var b model.ActBody
+	last := v.History[len(v.History)-1]
+	return last.Type == model.LicenceRescind && json.Unmarshal(last.Body, &b) == nil && b.Reason == u.Reason && b.Decision.Number == u.Decision
+}
+
+func ended(s model.State) bool {
+	_, err := model.Machines[model.KindLicence].Next(s, model.LicenceRescind)
+	return err != nil
+}
+
+// send rescinds, and looks at each outcome.
+func (u *Undo) send(ctx context.Context, j *Journal, t Target, batch string, drafts []model.Draft, out *Undone) error {
+	failing := time.Now()
+	for pause := 100 * time.Millisecond; len(drafts) > 0; pause = min(2*pause, 5*time.Second) {
+		h := sha256.New()
+		h.Write([]byte("undo\n" + batch + "\n"))
+		for i := range drafts {
+			fmt.Fprintf(h, "%s %d\n%s\n", drafts[i].Record, drafts[i].Version, drafts[i].Body)
+		}
+		outcomes, err := t.Node.Submit(ctx, "import-undo-"+hex.EncodeToString(h.Sum(nil)[:20]), batch, drafts)
+		var refusal *Refusal
+		switch {
+		case err == nil && len(outcomes) == len(drafts):
+			pending := false
+			for i := range outcomes {
+				pending = pending || outcomes[i].Status == model.Pending
+			}
+			if pending {
+				break
+			}
+			for i := range outcomes {
+				if p := outcomes[i].Problem; p != nil {
+					out.Failed = append(out.Failed, UndoFault{drafts[i].Record, p.Code})
+				} else {
+					out.Undone++
+				}
+			}
+			return nil
+		case err == nil:
+			return errors.New("the node answered about another number of drafts than it was sent")
+		case errors.As(err, &refusal) && refusal.Index >= 0 && refusal.Index < len(drafts) && !passing(refusal.Err):
+			out.Failed = append(out.Failed, UndoFault{drafts[refusal.Index].Record, refusal.Err.Code})
+			drafts = append(drafts[:refusal.Index:refusal.Index], drafts[refusal.Index+1:]...)
+			continue
+		case !passing(err) || time.Since(failing) > defaultPatience:
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Summary is what a state file says of its import.
+type Summary struct {
+	Batch   string     `json:"batch"`
+	Name    string     `json:"name"`
+	State   string     `json:"state_file"`
+	Started model.Time `json:"started"`
+	Legacy  bool       `json:"legacy,omitempty"`
+	Counts
+}
+
+// ReadSummary reads a state file without locking it: an import may be under way.
+func ReadSummary(path string) (Summary, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer f.Close()
+	j := &Journal{f: f, bad: map[int]model.Code{}, asked: map[model.NodeID]int{}}
+	if _, err := j.load(); err != nil {
+		return Summary{}, err
+	}
+	return Summary{Batch: j.head.Batch, Name: j.head.Name, State: path, Started: j.head.Started, Legacy: j.head.Legacy, Counts: j.count}, nil
+}
