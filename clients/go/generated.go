@@ -1290,6 +1290,15 @@ type CallbackParams struct {
 	ErrorDescription *string `form:"error_description,omitempty" json:"error_description,omitempty"`
 }
 
+// LoginParams defines parameters for Login.
+type LoginParams struct {
+	// Issuer Which identity provider, where the node knows several.
+	Issuer *string `form:"issuer,omitempty" json:"issuer,omitempty"`
+
+	// Next Path on this node to go on to.
+	Next *string `form:"next,omitempty" json:"next,omitempty"`
+}
+
 // RegisterBatchParams defines parameters for RegisterBatch.
 type RegisterBatchParams struct {
 	// IdempotencyKey 1 to 128 visible ASCII characters.
@@ -2974,7 +2983,7 @@ type ClientInterface interface {
 	// Login Send a browser to the identity provider 浏览器登录
 	//
 	// Corresponds with GET /auth/login (the `Login` operationId).
-	Login(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+	Login(ctx context.Context, params *LoginParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Logout End a browser's session 退出登录
 	//
@@ -3463,8 +3472,8 @@ func (c *Client) Callback(ctx context.Context, params *CallbackParams, reqEditor
 // Login Send a browser to the identity provider 浏览器登录
 //
 // Corresponds with GET /auth/login (the `Login` operationId).
-func (c *Client) Login(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewLoginRequest(c.Server)
+func (c *Client) Login(ctx context.Context, params *LoginParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLoginRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4618,7 +4627,7 @@ func NewCallbackRequest(server string, params *CallbackParams) (*http.Request, e
 }
 
 // NewLoginRequest constructs an http.Request for the Login method
-func NewLoginRequest(server string) (*http.Request, error) {
+func NewLoginRequest(server string, params *LoginParams) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -4634,6 +4643,45 @@ func NewLoginRequest(server string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Issuer != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "issuer", *params.Issuer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Next != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "next", *params.Next, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -7631,7 +7679,7 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /auth/login (the `Login` operationId).
-	LoginWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*LoginResponse, error)
+	LoginWithResponse(ctx context.Context, params *LoginParams, reqEditors ...RequestEditorFn) (*LoginResponse, error)
 
 	// LogoutWithResponse End a browser's session 退出登录
 	//
@@ -10060,8 +10108,8 @@ func (c *ClientWithResponses) CallbackWithResponse(ctx context.Context, params *
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /auth/login (the `Login` operationId).
-func (c *ClientWithResponses) LoginWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*LoginResponse, error) {
-	rsp, err := c.Login(ctx, reqEditors...)
+func (c *ClientWithResponses) LoginWithResponse(ctx context.Context, params *LoginParams, reqEditors ...RequestEditorFn) (*LoginResponse, error) {
+	rsp, err := c.Login(ctx, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -10944,9 +10992,6 @@ func ParseLoginResponse(rsp *http.Response) (*LoginResponse, error) {
 	}
 
 	switch {
-	case rsp.StatusCode == 302:
-		break // No content-type
-
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

@@ -1345,7 +1345,12 @@ export interface operations {
     };
     login: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Which identity provider, where the node knows several. */
+                issuer?: string;
+                /** @description Path on this node to go on to. */
+                next?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1357,7 +1362,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/html; charset=utf-8": string;
+                };
             };
             /** @description The request is malformed */
             400: {

@@ -161,8 +161,16 @@ func (d *document) writeRoutes() {
 	} {
 		op := d.operation(rt)
 		op.Responses[answer[0]] = &huma.Response{Description: answer[1]}
-		if rt == routeCallback {
-			op.Responses[answer[0]].Content = content(pageType[0], &huma.Schema{Type: huma.TypeString})
+		page := content(pageType[0], &huma.Schema{Type: huma.TypeString})
+		switch rt {
+		case routeLogin:
+			op.Responses[answer[0]].Content = page
+			op.Parameters = []*huma.Param{
+				{Name: "issuer", In: "query", Schema: &huma.Schema{Type: huma.TypeString}, Description: "Which identity provider, where the node knows several."},
+				{Name: "next", In: "query", Schema: &huma.Schema{Type: huma.TypeString}, Description: "Path on this node to go on to."},
+			}
+		case routeCallback:
+			op.Responses[answer[0]].Content = page
 			for _, name := range []string{"code", "state", "iss", "session_state", "error", "error_description"} {
 				op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "query", Schema: &huma.Schema{Type: huma.TypeString}, Description: "As the identity provider gave it."})
 			}
