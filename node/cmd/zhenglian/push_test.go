@@ -296,3 +296,60 @@ func killedTable(t *testing.T, kind string) {
 		return false
 	})
 }
+
+// The real program, with a watched folder, is killed again and again while files arrive: each counts once.
+func TestKilledFolder(t *testing.T) {
+	p := newPilot(t)
+	inbox := filepath.Join(t.TempDir(), "inbox")
+	if err := os.Mkdir(inbox, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.file(t, "inbox.key", p.keys["drafter"]+"\n")
+	p.configure(t, "push:\n  folders:\n    - name: inbox\n      dir: "+inbox+"\n      key_file: inbox.key\n      settle: 100ms\n      poll: 100ms\n")
+	const files = 40
+	var numbers []string
+	write := func(from, to int) {
+		for i := from; i < to; i++ {
+			n := fmt.Sprintf("DIR%05d", i)
+			numbers = append(numbers, n)
+			d := (&sdk.NewLicence{Type: "11100000MB0143028R001", Number: n, Holder: sdk.Holder{Code: "91110105X000000192", Name: "北京样例科技有限公司"}})
+			draft, err := d.Draft(time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			draft.Agency = "bj-scjg"
+			raw, err := json.Marshal(draft)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(inbox, n+".json"), raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	done := func() int {
+		found, err := filepath.Glob(filepath.Join(inbox, "done", "*.answer.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	write(0, 10)
+	for kill := range 4 {
+		p.start(t)
+		before := done()
+		soon(t, "some files are done", func() bool { return done() == files || done() > before })
+		if kill < 3 {
+			write(10+10*kill, 20+10*kill)
+		}
+		time.Sleep(rand.N(30 * time.Millisecond)) // any moment will do
+		p.stop(t, syscall.SIGKILL)
+	}
+	p.start(t)
+	soon(t, "every file is done", func() bool { return done() == files })
+	p.ready(t)
+	p.issuedOnce(t, numbers)
+	if left, _ := filepath.Glob(filepath.Join(inbox, "*.json")); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
+}

@@ -16,12 +16,24 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/exchangetable"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
 	"github.com/zhenglian/zhenglian/node/internal/push"
+	"github.com/zhenglian/zhenglian/node/internal/watchfolder"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // PushConfig lists the ways by which back offices push operations in without speaking HTTP.
 type PushConfig struct {
-	Tables []TableConfig `yaml:"tables,omitempty"`
+	Tables  []TableConfig  `yaml:"tables,omitempty"`
+	Folders []FolderConfig `yaml:"folders,omitempty"`
+}
+
+// FolderConfig is a watched folder.
+type FolderConfig struct {
+	Name    string        `yaml:"name"`     // a–z, 0–9, _; never changes: it says which files were taken already
+	Dir     string        `yaml:"dir"`      // must exist; the node may write in it
+	KeyFile string        `yaml:"key_file"` // API key in whose name files are taken, mode 0600
+	Settle  time.Duration `yaml:"settle"`   // how long a file without a marker NAME.ok must have stayed as it is; default 5s
+	GiveUp  time.Duration `yaml:"give_up"`  // how long a file may stay unfinished; default 10m
+	Poll    time.Duration `yaml:"poll"`     // between looks at the folder; default 2s
 }
 
 // TableConfig is an exchange table (前置库). docs/guide/push.en.md tells how one is set up.
@@ -63,6 +75,22 @@ func (c *PushConfig) check(cfg *Config) error {
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%s: push: table %s: %w", ConfigFile, t.Name, err)
+		}
+	}
+	seen = map[string]bool{}
+	for i := range c.Folders {
+		f := &c.Folders[i]
+		if !exchangetable.Plain(f.Name) || seen[f.Name] {
+			return fmt.Errorf("%s: push: folder %d: name: a–z, 0–9 and _, each once", ConfigFile, i+1)
+		}
+		seen[f.Name] = true
+		if f.Dir == "" || f.KeyFile == "" {
+			return fmt.Errorf("%s: push: folder %s: dir and key_file are needed", ConfigFile, f.Name)
+		}
+		for name, d := range map[string]time.Duration{"settle": f.Settle, "give_up": f.GiveUp, "poll": f.Poll} {
+			if d != 0 && (d < 100*time.Millisecond || d > 24*time.Hour) {
+				return fmt.Errorf("%s: push: folder %s: %s: 100ms to 24h", ConfigFile, f.Name, name)
+			}
 		}
 	}
 	return nil
@@ -139,7 +167,7 @@ type pushing struct {
 
 // openPush prepares the configured sources. They work from serve on.
 func (n *Node) openPush() error {
-	if len(n.cfg.Push.Tables) == 0 {
+	if len(n.cfg.Push.Tables)+len(n.cfg.Push.Folders) == 0 {
 		return nil
 	}
 	journal, err := push.OpenJournal(n.path("push"))
@@ -164,6 +192,13 @@ func (n *Node) openPush() error {
 			return fmt.Errorf("%s: push: table %s: %w", ConfigFile, t.Name, err)
 		}
 		n.push.runs, n.push.watches = append(n.push.runs, table.Run), append(n.push.watches, watch)
+	}
+	for i := range n.cfg.Push.Folders {
+		f := &n.cfg.Push.Folders[i]
+		watch := push.NewWatch("folder/"+f.Name, metrics)
+		folder := watchfolder.New(watchfolder.Config{Name: f.Name, Dir: n.path(f.Dir), Settle: f.Settle, GiveUp: f.GiveUp, Poll: f.Poll},
+			door(f.KeyFile), watch, n.log.With("part", "push"))
+		n.push.runs, n.push.watches = append(n.push.runs, folder.Run), append(n.push.watches, watch)
 	}
 	return nil
 }
