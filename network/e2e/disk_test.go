@@ -36,7 +36,8 @@ func mountDisk(t *testing.T, size string) *disk {
 	return d
 }
 
-// leave fills the disk up to so many bytes.
+// leave fills the disk up to so many bytes, piece by piece: the processes write on meanwhile, and a piece that no longer
+// fits is given back whole.
 func (d *disk) leave(bytes int64) {
 	d.t.Helper()
 	f, err := os.OpenFile(filepath.Join(d.path, "ballast"), os.O_CREATE|os.O_WRONLY, 0o600)
@@ -48,19 +49,22 @@ func (d *disk) leave(bytes int64) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	for range 100 { // the processes write on meanwhile
+	size := info.Size()
+	for piece := int64(8 << 20); ; {
 		var s syscall.Statfs_t
 		if err := syscall.Statfs(d.path, &s); err != nil {
 			d.t.Fatal(err)
 		}
-		size := info.Size() + int64(s.Bavail)*s.Bsize - bytes
-		if size <= info.Size() {
+		more := min(piece, int64(s.Bavail)*s.Bsize-bytes)
+		if more <= 0 {
 			return
 		}
-		if err := syscall.Fallocate(int(f.Fd()), 0, 0, size); err != nil && !errors.Is(err, syscall.ENOSPC) {
-			d.t.Fatal(err)
-		}
-		if info, err = f.Stat(); err != nil {
+		switch err := syscall.Fallocate(int(f.Fd()), 0, size, more); {
+		case err == nil:
+			size += more
+		case errors.Is(err, syscall.ENOSPC):
+			piece = max(piece/2, s.Bsize)
+		default:
 			d.t.Fatal(err)
 		}
 	}
