@@ -298,6 +298,7 @@ type site struct {
 	url      string
 	keys     map[auth.Role]string
 	people   *auth.Directory
+	signIn   *auth.SignIn
 	registry *prometheus.Registry
 }
 
@@ -330,7 +331,7 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &site{node: newFakeNode(), keys: map[auth.Role]string{}, people: people, registry: prometheus.NewRegistry()}
+	s = &site{node: newFakeNode(), keys: map[auth.Role]string{}, people: people, signIn: &auth.SignIn{People: people}, registry: prometheus.NewRegistry()}
 	for _, r := range auth.Roles {
 		if s.keys[r], _, err = people.Issue(auth.Grant{Name: string(r), Agency: "bj-scjg", Roles: []auth.Role{r}}); err != nil {
 			return nil, nil, err
@@ -344,7 +345,7 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 	for _, o := range opts {
 		o(&c, &rates)
 	}
-	c.Gate = gate{&auth.SignIn{People: people}, auth.NewLimits(rates)}
+	c.Gate = gate{s.signIn, auth.NewLimits(rates)}
 	if s.api, err = httpapi.New(c); err != nil {
 		return nil, nil, err
 	}
