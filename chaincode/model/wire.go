@@ -1,6 +1,9 @@
 package model
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"unicode/utf8"
+)
 
 // RawValue is canonical JSON that is carried as it stands.
 type RawValue = json.RawMessage
@@ -43,6 +46,18 @@ type Use struct {
 	ItemName     string `json:"itemName,omitempty"`     // the service item (事项)
 	ItemCode     string `json:"itemCode,omitempty"`     // its code
 	BusinessCode string `json:"businessCode,omitempty"` // the case (业务办件) at the using organisation
+}
+
+// Check holds every member to its length.
+func (u *Use) Check() error {
+	for _, m := range [...]struct{ name, value string }{
+		{"purpose", u.Purpose}, {"orgName", u.OrgName}, {"username", u.Username}, {"itemName", u.ItemName}, {"itemCode", u.ItemCode}, {"businessCode", u.BusinessCode},
+	} {
+		if len(m.value) > MaxName && utf8.RuneCountInString(m.value) > MaxName {
+			return E(CodeTooLong, "use."+m.name)
+		}
+	}
+	return nil
 }
 
 // MaxQueries is the most queries of one request.

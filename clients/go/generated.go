@@ -706,6 +706,47 @@ func (e ExportLicencesParamsFormat) Valid() bool {
 	}
 }
 
+// AccessEntry defines model for AccessEntry.
+type AccessEntry struct {
+	Action    string          `json:"action"`
+	Agency    string          `json:"agency"`
+	Allowed   bool            `json:"allowed"`
+	Count     int64           `json:"count"`
+	Name      string          `json:"name"`
+	Person    string          `json:"person"`
+	Policy    string          `json:"policy"`
+	Pseudonym string          `json:"pseudonym"`
+	Records   *[]AccessRecord `json:"records"`
+	Request   string          `json:"request"`
+	Route     string          `json:"route"`
+	Sequence  int64           `json:"sequence"`
+	Status    int64           `json:"status"`
+	Time      string          `json:"time"`
+	Use       *AccessUse      `json:"use,omitempty"`
+}
+
+// AccessPage defines model for AccessPage.
+type AccessPage struct {
+	Entries *[]AccessEntry `json:"entries"`
+	Next    *int64         `json:"next,omitempty"`
+}
+
+// AccessRecord defines model for AccessRecord.
+type AccessRecord struct {
+	Id   string `json:"id"`
+	Kind string `json:"kind"`
+}
+
+// AccessUse defines model for AccessUse.
+type AccessUse struct {
+	BusinessCode *string `json:"businessCode,omitempty"`
+	ItemCode     *string `json:"itemCode,omitempty"`
+	ItemName     *string `json:"itemName,omitempty"`
+	OrgName      *string `json:"orgName,omitempty"`
+	Purpose      *string `json:"purpose,omitempty"`
+	User         *string `json:"user,omitempty"`
+}
+
 // Batch defines model for Batch.
 type Batch struct {
 	Agency *string `json:"agency,omitempty"`
@@ -1297,6 +1338,30 @@ type LoginParams struct {
 
 	// Next Path on this node to go on to.
 	Next *string `form:"next,omitempty" json:"next,omitempty"`
+}
+
+// AccessParams defines parameters for Access.
+type AccessParams struct {
+	// Record Entries about one record: KIND/ID, such as licence/bj-scjg.17. Lists and streams that held it are among them.
+	Record *string `form:"record,omitempty" json:"record,omitempty"`
+
+	// Person Entries of one user or key, by id.
+	Person *string `form:"person,omitempty" json:"person,omitempty"`
+
+	// Agency Entries of the people of one agency.
+	Agency *string `form:"agency,omitempty" json:"agency,omitempty"`
+
+	// From First day, YYYY-MM-DD, in Beijing.
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// Until Last day, inclusive.
+	Until *string `form:"until,omitempty" json:"until,omitempty"`
+
+	// After Only entries with a greater number: next of the page before.
+	After *int64 `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit At most so many.
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // RegisterBatchParams defines parameters for RegisterBatch.
@@ -3020,6 +3085,13 @@ type ClientInterface interface {
 	// Corresponds with GET /readyz (the `Readyz` operationId).
 	Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// Access Entries of this node's access log: who looked at what 访问日志
+	//
+	// Needs the right `access.read`.
+	//
+	// Corresponds with GET /v1/access (the `Access` operationId).
+	Access(ctx context.Context, params *AccessParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// RegisterBatchWithBody Register what will be sent in many requests 登记批次
 	//
 	// Needs the right named as the operations' type.
@@ -3559,6 +3631,23 @@ func (c *Client) PublicVerify(ctx context.Context, body PublicVerifyJSONRequestB
 // Corresponds with GET /readyz (the `Readyz` operationId).
 func (c *Client) Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReadyzRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Access Entries of this node's access log: who looked at what 访问日志
+//
+// Needs the right `access.read`.
+//
+// Corresponds with GET /v1/access (the `Access` operationId).
+func (c *Client) Access(ctx context.Context, params *AccessParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAccessRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4803,6 +4892,132 @@ func NewReadyzRequest(server string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAccessRequest constructs an http.Request for the Access method
+func NewAccessRequest(server string, params *AccessParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/access")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Record != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "record", *params.Record, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Person != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "person", *params.Person, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Agency != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agency", *params.Agency, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -7722,6 +7937,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /readyz (the `Readyz` operationId).
 	ReadyzWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ReadyzResponse, error)
 
+	// AccessWithResponse Entries of this node's access log: who looked at what 访问日志
+	//
+	// Needs the right `access.read`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/access (the `Access` operationId).
+	AccessWithResponse(ctx context.Context, params *AccessParams, reqEditors ...RequestEditorFn) (*AccessResponse, error)
+
 	// RegisterBatchWithBodyWithResponse Register what will be sent in many requests 登记批次
 	//
 	// Needs the right named as the operations' type.
@@ -8450,6 +8674,54 @@ func (r ReadyzResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ReadyzResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AccessResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AccessPage
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AccessResponse) GetJSON200() *AccessPage {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AccessResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AccessResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AccessResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AccessResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AccessResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -10187,6 +10459,21 @@ func (c *ClientWithResponses) ReadyzWithResponse(ctx context.Context, reqEditors
 	return ParseReadyzResponse(rsp)
 }
 
+// AccessWithResponse Entries of this node's access log: who looked at what 访问日志
+//
+// Needs the right `access.read`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/access (the `Access` operationId).
+func (c *ClientWithResponses) AccessWithResponse(ctx context.Context, params *AccessParams, reqEditors ...RequestEditorFn) (*AccessResponse, error) {
+	rsp, err := c.Access(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAccessResponse(rsp)
+}
+
 // RegisterBatchWithBodyWithResponse Register what will be sent in many requests 登记批次
 //
 // Needs the right named as the operations' type.
@@ -11126,6 +11413,39 @@ func ParseReadyzResponse(rsp *http.Response) (*ReadyzResponse, error) {
 			return nil, err
 		}
 		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAccessResponse parses an HTTP response from a AccessWithResponse call
+func ParseAccessResponse(rsp *http.Response) (*AccessResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AccessResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AccessPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

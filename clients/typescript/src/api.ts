@@ -112,6 +112,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/access": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Entries of this node's access log: who looked at what 访问日志
+         * @description Needs the right `access.read`.
+         */
+        get: operations["access"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/batches": {
         parameters: {
             query?: never;
@@ -756,6 +776,43 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AccessEntry: {
+            action: string;
+            agency: string;
+            allowed: boolean;
+            /** Format: int64 */
+            count: number;
+            name: string;
+            person: string;
+            policy: string;
+            pseudonym: string;
+            records: components["schemas"]["AccessRecord"][] | null;
+            request: string;
+            route: string;
+            /** Format: int64 */
+            sequence: number;
+            /** Format: int64 */
+            status: number;
+            time: string;
+            use?: components["schemas"]["AccessUse"];
+        };
+        AccessPage: {
+            entries: components["schemas"]["AccessEntry"][] | null;
+            /** Format: int64 */
+            next?: number;
+        };
+        AccessRecord: {
+            id: string;
+            kind: string;
+        };
+        AccessUse: {
+            businessCode?: string;
+            itemCode?: string;
+            itemName?: string;
+            orgName?: string;
+            purpose?: string;
+            user?: string;
+        };
         Batch: {
             agency?: string;
             file: string;
@@ -1750,6 +1807,113 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StatusWord"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    access: {
+        parameters: {
+            query?: {
+                /** @description Entries about one record: KIND/ID, such as licence/bj-scjg.17. Lists and streams that held it are among them. */
+                record?: string;
+                /** @description Entries of one user or key, by id. */
+                person?: string;
+                /** @description Entries of the people of one agency. */
+                agency?: string;
+                /** @description First day, YYYY-MM-DD, in Beijing. */
+                from?: string;
+                /** @description Last day, inclusive. */
+                until?: string;
+                /** @description Only entries with a greater number: next of the page before. */
+                after?: number;
+                /** @description At most so many. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessPage"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description A problem */

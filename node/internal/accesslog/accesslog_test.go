@@ -483,7 +483,7 @@ func TestFullDisk(t *testing.T) {
 	if err := l.Append(&e); err != nil {
 		t.Fatal(err)
 	}
-	await(t, func() bool { return l.Ready() != nil && l.Count() == 6 })
+	await(t, func() bool { return l.Ready() != nil && l.Head().Count == 6 })
 	if err := l.Append(&e); !errors.Is(err, errUnavailable) {
 		t.Errorf("with a full disk: %v", err)
 	}

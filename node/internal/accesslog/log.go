@@ -366,13 +366,6 @@ func (l *Log) Sync(ctx context.Context) (Head, error) {
 	return l.synced, nil
 }
 
-// Count is how many entries are written.
-func (l *Log) Count() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.written.Count
-}
-
 // Close writes and syncs what is left and lets the folder go.
 func (l *Log) Close() error {
 	l.counts()
@@ -386,4 +379,25 @@ func (l *Log) Close() error {
 	close(l.closing)
 	<-l.stopped
 	return errors.Join(l.w.close(), l.lock.Close())
+}
+
+// Piece is a file of the log and how much of it counts.
+type Piece struct {
+	Path string
+	Size int64
+}
+
+// Cut syncs the log and lists what it consists of at that moment, for a backup. Closed files do not change any more, and
+// of the open one a piece is the beginning.
+func (l *Log) Cut(ctx context.Context) ([]Piece, error) {
+	if _, err := l.Sync(ctx); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]Piece, len(l.segments))
+	for i, s := range l.segments {
+		out[i] = Piece{segmentPath(l.dir, s.first), s.end}
+	}
+	return out, nil
 }

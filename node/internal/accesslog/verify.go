@@ -192,3 +192,42 @@ func (v *verifier) ending(anchors []Anchor) {
 		}
 	}
 }
+
+// HashAt is the chain's hash after so many entries: what an anchor of as many must say. It reads one file. ok is false
+// where the log has no such entry, or no longer has it.
+func (l *Log) HashAt(count uint64) (hash model.Digest, ok bool, err error) {
+	l.mu.Lock()
+	var in liveSegment
+	for _, s := range l.segments {
+		if s.first <= count+1 {
+			in = s
+		}
+	}
+	written := l.written
+	l.mu.Unlock()
+	if count == written.Count {
+		return written.Hash, true, nil
+	}
+	if in.first == 0 || count > written.Count {
+		return hash, false, nil
+	}
+	path := segmentPath(l.dir, in.first)
+	s, err := openSegment(path, in.end)
+	if err != nil {
+		return hash, false, damagedFile(path, in.first, err)
+	}
+	defer s.close()
+	for s.next <= count {
+		if _, _, err := s.step(); err != nil {
+			return hash, false, damagedFile(path, s.next, err)
+		}
+	}
+	return s.chain.head, true, nil
+}
+
+// Head is the state of the chain as far as it is written.
+func (l *Log) Head() Head {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written
+}

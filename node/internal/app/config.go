@@ -45,6 +45,8 @@ type Config struct {
 	Approval      Approval     `yaml:"approval,omitempty"`
 	Push          PushConfig   `yaml:"push,omitempty"` // exchange tables and watched folders of back offices
 
+	AccessLog AccessLogConfig `yaml:"access_log,omitempty"`
+
 	dir string // folder of the file
 }
 

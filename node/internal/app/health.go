@@ -74,7 +74,7 @@ func (h health) Components() []sdk.Component {
 	if n.outbox.Full() { // whatever else holds writes up: now none is accepted
 		writes.Status, writes.Code, writes.Detail = sdk.Degraded, model.CodeStorageFull, "the disk under the node's folder is nearly full: nothing is accepted"
 	}
-	out := []sdk.Component{follower, writes, h.gateways(), n.searchComponent()}
+	out := []sdk.Component{follower, writes, h.gateways(), n.access.component(), n.searchComponent()}
 	out = append(out, h.issuers()...)
 	if n.restored.Load() {
 		out = append(out, sdk.Component{

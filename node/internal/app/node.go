@@ -58,6 +58,7 @@ type Node struct {
 	signIn   *auth.SignIn
 	api      *httpapi.API
 	metrics  *prometheus.Registry
+	access   *access
 	expiry   prometheus.Gauge // of the ledger identity
 	cert     *pair            // of the API; nil without TLS
 
@@ -112,7 +113,7 @@ func (n *Node) close() error {
 
 func (n *Node) open() error {
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, step := range []func() error{n.openStores, n.openOperator, n.openLedger, n.openWrite, n.openAPI} {
+	for _, step := range []func() error{n.openStores, n.openOperator, n.openLedger, n.openWrite, n.openAccess, n.openAPI} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -281,7 +282,7 @@ func (n *Node) openAPI() error {
 	var err error
 	n.api, err = httpapi.New(httpapi.Config{
 		Gate: newGate(n.signIn, n.cfg.RatePerSecond), Login: n.login(), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
-		Verifier: n.verifier, Health: health{n}, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
+		Verifier: n.verifier, Health: health{n}, Access: n.access, AccessReader: n.access, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 		Search: searching{n, &agencyTree{}}, Temporary: n.path(exportsDir),
 	})
 	return err
@@ -351,6 +352,13 @@ func (n *Node) serve(ctx context.Context) error {
 	go n.refreshPeople(loops)
 	go n.found(loops)
 	go n.renew(loops)
+	anchored := make(chan struct{})
+	go func() {
+		defer close(anchored)
+		if n.access.anchor != nil {
+			n.access.anchor.run(loops, n.log.Warn)
+		}
+	}()
 	go n.supervised(loops)
 	go n.sendApproved(loops)
 	go n.catchUp(loops)
@@ -390,6 +398,7 @@ func (n *Node) serve(ctx context.Context) error {
 	err = errors.Join(err, n.submit.Close())
 	stop()
 	<-followed
+	<-anchored
 	<-kept
 	<-searched
 	return err

@@ -24,6 +24,7 @@ const (
 	ApproveKey      = "draft.approve-key"      // of signing keys and endpoints
 
 	ReadPeople   = "people.read"   // this node's users and keys, never the keys themselves
+	ReadAccess   = "access.read"   // the access log: who looked at what
 	ChangePeople = "people.change" // add, change, disable and enable users; issue and revoke keys
 )
 
@@ -50,6 +51,7 @@ var Actions = slices.Concat([]Action{
 	{ApproveRegistry, []string{"approval"}, "复核登记事项", "approve changes of the registry"},
 	{ApproveKey, []string{"approval"}, "复核密钥与接入地址", "approve keys and endpoints"},
 	{ReadPeople, []string{"people"}, "查看人员与密钥", "list people and keys"},
+	{ReadAccess, nil, "查看访问日志", "read the access log"},
 	{ChangePeople, []string{"people"}, "管理人员与密钥", "manage people and keys"},
 }, operations())
 
@@ -59,8 +61,8 @@ func operations() (out []Action) {
 	for typ, rule := range model.Types {
 		a := Action{Name: string(typ), Zh: rule.Zh, En: rule.En}
 		group, _, _ := strings.Cut(a.Name, ".")
-		// An endpoint and a key are the administrators' to change; to close a proposal ends what others have agreed to.
-		if !model.Derived(typ) && typ != model.SetEndpoint && typ != model.RotateKey && typ != model.CloseProposal {
+		// The node itself anchors its access log. An endpoint and a key are the administrators' to change; to close a proposal ends what others have agreed to.
+		if !model.Derived(typ) && typ != model.SetEndpoint && typ != model.RotateKey && typ != model.CloseProposal && typ != model.AnchorAccess {
 			a.Groups = []string{group}
 		}
 		out = append(out, a)

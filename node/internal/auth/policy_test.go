@@ -38,7 +38,7 @@ func TestRightsMatrix(t *testing.T) {
 		ReadRecord: reads("DAVUTCO"), ReadEvents: reads("DAUT"), Verify: reads("DAVUPC"),
 		Search: reads("DAUO"), SearchExport: reads("DAUO"),
 		ReadDraft: tree("DAUSXT"), ApproveLicence: approver, ApproveRegistry: approver, ApproveKey: tree("ASX"),
-		ReadPeople: tree("XT"), ChangePeople: tree("X"),
+		ReadPeople: tree("XT"), ReadAccess: tree("UT"), ChangePeople: tree("X"),
 		string(model.Genesis): nobody, string(model.ImportClosed): nobody, string(model.AnchorAccess): nobody,
 		string(model.Propose): acts, string(model.Approve): acts, string(model.CloseProposal): approver,
 		string(model.Admit): acts, string(model.Change): acts, string(model.Remove): acts,

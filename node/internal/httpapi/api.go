@@ -40,6 +40,9 @@ type Config struct {
 	Batches  Batches
 	Search   Search // nil: as one that is never ready
 
+	Access       Access       // nil: nothing is logged, which only tests want
+	AccessReader AccessReader // nil: there is nothing to read
+
 	Temporary  string                // folder for sheets that are being put together; default: the system's
 	Version    string                // of the program, for the OpenAPI document
 	Logger     *slog.Logger          // default: slog.Default()
@@ -65,6 +68,9 @@ type API struct {
 	temporary string
 	exports   exports
 
+	access       Access
+	accessReader AccessReader
+
 	log        *slog.Logger
 	now        func() time.Time
 	metrics    *metrics
@@ -86,12 +92,18 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		gate: c.Gate, intake: c.Intake, records: c.Records, entries: c.Log, verifier: c.Verifier, health: c.Health,
-		inbox: c.Inbox, login: c.Login, batches: c.Batches,
+		inbox: c.Inbox, login: c.Login, batches: c.Batches, access: c.Access, accessReader: c.AccessReader,
 		log: c.Logger, now: c.Clock, metrics: newMetrics(c.Registerer), mux: http.NewServeMux(),
 		run: rand.Text()[:8] + "-", maxStreams: c.MaxStreams, heartbeat: c.Heartbeat, closing: make(chan struct{}),
 	}
 	if a.search, a.temporary = c.Search, c.Temporary; a.search == nil {
 		a.search = noSearch{}
+	}
+	if a.access == nil {
+		a.access = unlogged{}
+	}
+	if a.accessReader == nil {
+		a.accessReader = unlogged{}
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -142,6 +154,7 @@ func (a *API) register(version string) error {
 	read(a, h, routeLicence, a.getLicence)
 	read(a, h, routeRegistryList, a.getRegistryList)
 	read(a, h, routeRegistryEntry, a.getRegistryEntry)
+	read(a, h, routeAccess, a.getAccess)
 
 	for rt, handle := range map[*route]handler{
 		routePage: a.getPage, routeHealthz: a.getHealthz, routeReadyz: a.getReadyz,
@@ -178,7 +191,7 @@ func (m routeMux) HandleFunc(pattern string, h func(http.ResponseWriter, *http.R
 	for _, rt := range routes {
 		if rt.pattern() == pattern {
 			m.a.mux.Handle(pattern, m.a.wrap(rt, func(x *exchange) error {
-				h(x, x.r)
+				h(x, x.r.WithContext(context.WithValue(x.r.Context(), exchangeKey{}, x)))
 				return nil
 			}))
 			return

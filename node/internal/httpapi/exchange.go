@@ -24,6 +24,7 @@ type exchange struct {
 	caller Caller // nil on open routes
 	id     string
 	status int
+	visit  visit // what the access log is told
 
 	decision Decision // the latest; of a request that is refused the one that refused it
 }
@@ -34,15 +35,26 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 type handler func(x *exchange) error
 
 func (x *exchange) WriteHeader(status int) {
-	if x.status == 0 {
-		x.status = status
+	if x.status != 0 {
+		return
 	}
+	if err := x.note(status); err != nil {
+		x.withhold(err)
+		return
+	}
+	x.status = status
 	x.ResponseWriter.WriteHeader(status)
 }
 
 func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
-		x.status = http.StatusOK
+		x.WriteHeader(http.StatusOK)
+	}
+	if v := &x.visit; v.noted && len(v.records) > 0 { // a long answer goes on
+		x.flush()
+	}
+	if x.visit.withheld || x.visit.failed != nil {
+		return 0, errWithheld
 	}
 	return x.ResponseWriter.Write(b)
 }
@@ -66,7 +78,7 @@ func (a *API) wrap(rt *route, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		x := exchanges.Get().(*exchange)
-		*x = exchange{ResponseWriter: w, r: r, api: a, rt: rt, id: a.nextID()}
+		*x = exchange{ResponseWriter: w, r: r, api: a, rt: rt, id: a.nextID(), visit: visit{records: x.visit.records[:0]}}
 		header := w.Header()
 		header["Cache-Control"] = noStore
 		header["Content-Security-Policy"] = noFrames
@@ -82,9 +94,12 @@ func (a *API) wrap(rt *route, h handler) http.Handler {
 					x.fail(model.E(model.CodeInternal))
 				}
 			}
+			if p == nil && x.status == 0 && x.caller != nil {
+				x.WriteHeader(http.StatusOK) // as the server would, but not unlogged
+			}
 			a.metrics.inFlight.Dec()
 			m.observe(x.status, time.Since(start))
-			*x = exchange{}
+			*x = exchange{visit: visit{records: x.visit.records[:0]}} // the room is kept, nothing in it
 			exchanges.Put(x)
 			if p == http.ErrAbortHandler {
 				panic(p)
@@ -111,16 +126,21 @@ func (x *exchange) admit() error {
 	}
 	caller, err := gate.SignIn(x.r)
 	if err != nil {
+		x.api.access.Count(http.StatusUnauthorized)
 		// A failed sign-in counts against the address: keys are not to be guessed at line speed.
 		if wait := gate.TakeAddress(x.r.RemoteAddr); wait > 0 {
 			return limited{wait}
 		}
 		return err
 	}
-	x.caller = caller
 	if wait := gate.TakeCaller(caller.ID()); wait > 0 {
+		x.api.access.Count(http.StatusTooManyRequests) // a caller that asks too much must not fill the log
 		return limited{wait}
 	}
+	if err := x.api.access.Ready(); err != nil {
+		return err
+	}
+	x.caller = caller
 	if x.rt.action != "" {
 		return x.decide(x.rt.action, "")
 	}
@@ -130,6 +150,7 @@ func (x *exchange) admit() error {
 // decide holds the caller to the policies: whether he may do an action on what belongs to an agency, "" for what
 // belongs to none in particular. A denial says nothing more.
 func (x *exchange) decide(action string, owner model.AgencyID) error {
+	x.asked(action)
 	if x.decision = x.caller.Decide(action, owner); !x.decision.Allowed {
 		return model.E(model.CodeForbidden)
 	}

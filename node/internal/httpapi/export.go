@@ -146,6 +146,7 @@ func (a *API) getSearchExport(x *exchange) error {
 		if n%1000 == 0 { // while a sheet is put together nothing is written, and the connection must not be cut for that
 			_ = control.SetWriteDeadline(time.Now().Add(exportWrite))
 		}
+		x.touched(model.KindLicence, string(f.Record))
 		for i := range exported {
 			cells[i] = shown(exported[i].value(f))
 		}

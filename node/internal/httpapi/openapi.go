@@ -52,6 +52,7 @@ func newDocument(version string) *document {
 				{Name: "registry", Description: "Organisations, agencies, types, proposals 登记簿"},
 				{Name: "people", Description: "Who is signed in 人员"},
 				{Name: "inbox", Description: "What waits for another person's approval 待办"},
+				{Name: "access", Description: "Who looked at what, at this node 访问日志"},
 				{Name: "open", Description: "Without sign-in 公开"},
 			},
 		},

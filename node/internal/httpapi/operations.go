@@ -74,6 +74,14 @@ func (a *API) submit(x *exchange, body []byte, drafts []model.Draft, single bool
 		Principal: x.caller.ID(), Agency: x.caller.Agency(), Person: x.caller.Person(), Name: x.caller.Name(),
 		Batch: x.r.Header.Get(headerBatch), Key: key, Digest: requestDigest(x.r, body), Drafts: drafts,
 	})
+	if err != nil { // refused or held: these are the records that it was about
+		x.visit.count = len(drafts)
+		for i := range drafts {
+			if d := &drafts[i]; d.Kind != "" && d.Record != "" {
+				x.touched(d.Kind, string(d.Record))
+			}
+		}
+	}
 	var held *Held
 	if errors.As(err, &held) {
 		return a.held(x, held)
@@ -89,12 +97,19 @@ func (a *API) submit(x *exchange, body []byte, drafts []model.Draft, single bool
 		x.Header()["Location"] = []string{"/v1/operations/" + ids[0].String()}
 	}
 
+	logged, err := x.accepted(ids)
+	if err != nil {
+		return model.E(model.CodeOutcomeUnknown).Because(err)
+	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), patience)
 	defer cancel()
 	if !wait {
 		cancel() // Wait answers at once with what is known
 	}
 	outcomes, err := a.intake.Wait(ctx, ids)
+	if err == nil { // nothing is acknowledged that is not in the access log; mostly it is by now
+		err = logged()
+	}
 	if err != nil {
 		// The operations are accepted and will not be lost; only what became of them is not known here.
 		return model.E(model.CodeOutcomeUnknown).Because(err)

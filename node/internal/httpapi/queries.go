@@ -45,6 +45,8 @@ func checkQuery(q *model.Query, today model.Date) error {
 		return model.E(model.CodeBadValue, "file")
 	case q.KnownAt > today:
 		return model.E(model.CodeBadDate, "knownAt").With("a day to come, of which nothing is known yet")
+	case q.Use != nil && q.Use.Check() != nil:
+		return q.Use.Check()
 	case len(q.Presentation) > model.MaxFields+3:
 		return model.E(model.CodeTooMany, "presentation")
 	}
@@ -82,6 +84,10 @@ func quickQuery(raw []byte, q *model.Query) (err error) {
 			bit, err = 32, quickText(&q.At, value, key, model.ParseDate)
 		case "knownAt":
 			bit, err = 64, quickText(&q.KnownAt, value, key, model.ParseDate)
+		case "use":
+			q.Use = new(model.Use)
+			_, err = model.DecodeStrict(value, q.Use)
+			bit, err = 128, within(key, err)
 		default:
 			return false // a presentation, or something unknown
 		}

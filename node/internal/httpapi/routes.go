@@ -17,6 +17,7 @@ type route struct {
 	action       string // what the caller must be allowed; "" where the handler decides by the body
 	limit        int    // of the body, 0 for none
 	hidden       bool   // not part of the documented API
+	reads        bool   // a POST that changes nothing, so that its entry in the access log need not be awaited
 }
 
 // pattern is the route's pattern on the mux, and its name in metrics.
@@ -40,6 +41,7 @@ var routes = []*route{
 	routeDrafts, routeDraft, routeApproveDraft, routeRejectDraft, routeWithdrawDraft, routeResendDraft,
 	routeRegisterBatch, routeBatch,
 	routeSearch, routeSearchExport,
+	routeAccess,
 	routeElsewhere,
 }
 
@@ -53,7 +55,7 @@ var (
 	routeSubmit  = &route{method: "POST", path: "/v1/operations", id: "submit", tag: "operations", limit: limitOperations, summary: "Send one operation or an array of them", zh: "提交操作"}
 	routeOutcome = &route{method: "GET", path: "/v1/operations/{id}", id: "outcome", tag: "operations", action: ActionReadOperation, summary: "What became of an operation", zh: "查询操作结果"}
 
-	routeVerify  = &route{method: "POST", path: "/v1/verify", id: "verify", tag: "verify", action: ActionVerify, limit: limitQueries, summary: "Verdicts on one licence or an array of them", zh: "核验"}
+	routeVerify  = &route{method: "POST", path: "/v1/verify", id: "verify", tag: "verify", action: ActionVerify, limit: limitQueries, reads: true, summary: "Verdicts on one licence or an array of them", zh: "核验"}
 	routeRecord  = &route{method: "GET", path: "/v1/records/{kind}/{id}", id: "record", tag: "records", action: ActionReadRecord, summary: "A record as it stands", zh: "查询记录"}
 	routeHistory = &route{method: "GET", path: "/v1/records/{kind}/{id}/history", id: "history", tag: "records", action: ActionReadRecord, summary: "A record's versions: who did what", zh: "查询历史"}
 	routeEvents  = &route{method: "GET", path: "/v1/events", id: "events", tag: "records", action: ActionReadEvents, summary: "All operations as server-sent events", zh: "事件流"}
@@ -84,6 +86,7 @@ var (
 	routeResendDraft   = &route{method: "POST", path: "/v1/drafts/{id}/resend", id: "resend-draft", tag: "inbox", action: ActionReadDraft, limit: limitSmall, summary: "Send the content of one's own draft once more", zh: "重新提交"}
 	routeRegisterBatch = &route{method: "POST", path: "/v1/batches", id: "register-batch", tag: "inbox", limit: limitSmall, summary: "Register what will be sent in many requests", zh: "登记批次"}
 	routeBatch         = &route{method: "GET", path: "/v1/batches/{id}", id: "batch", tag: "inbox", action: ActionReadDraft, summary: "How a batch stands", zh: "查看批次"}
+	routeAccess        = &route{method: "GET", path: "/v1/access", id: "access", tag: "access", action: ActionReadAccess, summary: "Entries of this node's access log: who looked at what", zh: "访问日志"}
 
 	// A browser's way in and out. Programs bring a key, a token or a certificate.
 	routeLogin    = &route{method: "GET", path: "/auth/login", id: "login", tag: "people", open: true, summary: "Send a browser to the identity provider", zh: "浏览器登录"}

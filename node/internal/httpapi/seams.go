@@ -41,6 +41,7 @@ const (
 	ActionReadEvents    = "event.read"
 	ActionVerify        = "verify"
 	ActionReadSelf      = "self.read"
+	ActionReadAccess    = "access.read"
 
 	ActionReadDraft       = "draft.read"             // the inbox: what one wrote oneself, may decide, or may read the records of
 	ActionApproveLicence  = "draft.approve-licence"  // to be the second person for endings and batches of licences,
@@ -70,6 +71,38 @@ type Login interface {
 	Finish(w http.ResponseWriter, r *http.Request) (next string, err error)
 	// End ends the browser's session and takes its cookie away.
 	End(w http.ResponseWriter, r *http.Request)
+}
+
+// Access takes down who asked for what. Nothing is answered to a signed-in caller before its entry is taken. Safe for
+// concurrent use. Errors are access_log_unavailable: what the entry is about must not be answered.
+type Access interface {
+	// Ready is nil while entries can be taken. It stays in memory.
+	Ready() error
+	// Append takes an entry and keeps nothing of it; it is on the disk a second later at the latest.
+	Append(e *sdk.AccessEntry) error
+	// Begin takes an entry, and wait returns once it is on the disk. Concurrent callers share a sync.
+	Begin(e *sdk.AccessEntry) (wait func(context.Context) error, err error)
+	// Count counts a request that is told by number only: 401 a failed sign-in, 429 one too many.
+	Count(status int)
+}
+
+// AccessQuery asks for entries of the access log; what is left out is not asked about.
+type AccessQuery struct {
+	Record      sdk.AccessRecord
+	Person      string
+	Agency      model.AgencyID
+	From, Until time.Time                 // until is exclusive
+	Sees        func(model.AgencyID) bool // whether the caller may see entries of an agency's people
+	After       uint64
+	Limit       int
+}
+
+// AccessReader reads the access log.
+type AccessReader interface {
+	// Read lists entries in their order; the page has a next one unless the log was read to its end.
+	Read(ctx context.Context, q AccessQuery) (sdk.AccessPage, error)
+	// Clerk is the pseudonym under which the log keeps a user name that a request states.
+	Clerk(username string) model.Pseudonym
 }
 
 // Submission is one request to write.

@@ -74,6 +74,9 @@ func (a *API) getSearch(x *exchange) error {
 	if page.Licences == nil {
 		page.Licences = []sdk.FoundLicence{}
 	}
+	for i := range page.Licences {
+		x.touched(model.KindLicence, string(page.Licences[i].Record))
+	}
 	return x.answerValue(http.StatusOK, page)
 }
 

@@ -21,6 +21,9 @@ func (a *API) postVerify(x *exchange) error {
 		return err
 	}
 	verdicts := a.verifier.Verify(x.r.Context(), queries)
+	if err := x.verified(queries, verdicts); err != nil {
+		return err
+	}
 	out := buffers.Get().(*[]byte)
 	answer := appendList((*out)[:0], single, verdicts, appendVerdict)
 	defer putBuffer(out, answer)
