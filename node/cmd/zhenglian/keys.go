@@ -15,8 +15,8 @@ import (
 
 // keysCommand manages a node's API keys on its own machine. A running node takes changes up within seconds.
 func keysCommand() *cobra.Command {
-	c := &cobra.Command{Use: "keys", Short: "a node's API keys: issue, list, revoke"}
-	c.AddCommand(keysIssueCommand(), keysListCommand(), keysRevokeCommand())
+	c := &cobra.Command{Use: "keys", Short: "a node's API keys: issue, list, rotate, revoke; and the agencies' signing keys"}
+	c.AddCommand(keysIssueCommand(), keysListCommand(), keysRotateCommand(), keysRevokeCommand(), keysSigningCommand())
 	return c
 }
 

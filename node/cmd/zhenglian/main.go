@@ -13,7 +13,7 @@
 //	zhenglian reindex              rebuild a stopped node's stores from its archive
 //	zhenglian migrate              move a pilot from the embedded ledger to Fabric
 //	zhenglian finding              why a node's follower has stopped
-//	zhenglian backup, restore, doctor, log-level, profile
+//	zhenglian backup, restore, upgrade, doctor, log-level, profile, support-bundle
 //	                               look after a node on its own machine
 //	zhenglian ledger serve, fsck   the embedded ledger's own process, and its full check
 //	zhenglian version              which build this is

@@ -19,7 +19,7 @@ import (
 
 // operateCommands look after a node on its own machine.
 func operateCommands() []*cobra.Command {
-	return []*cobra.Command{backupCommand(), restoreCommand(), doctorCommand(), logLevelCommand(), profileCommand()}
+	return []*cobra.Command{backupCommand(), restoreCommand(), doctorCommand(), logLevelCommand(), profileCommand(), upgradeCommand(), supportCommand()}
 }
 
 // errTold is an outcome that was told already.
@@ -138,6 +138,82 @@ func profileCommand() *cobra.Command {
 	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
 	c.Flags().StringVar(&out, "out", "", "file to write; it must not exist")
 	c.Flags().IntVar(&seconds, "seconds", 10, "how long cpu and trace watch, 1 to 60")
+	require(c, "dir", "out")
+	return c
+}
+
+func upgradeCommand() *cobra.Command {
+	var dir string
+	var check, asJSON bool
+	c := &cobra.Command{
+		Use: "upgrade", Short: "bring a stopped node's folder to what this version writes", Args: cobra.NoArgs,
+		Long: "upgrade does one step after the other; one that was cut off is done again when upgrade is called again. --check only says\n" +
+			"what there is to do. Take a backup before. A folder that a newer version wrote is refused: there is no way back.\n" +
+			"Exit status: 0 the folder fits, 1 there is something to do (--check) or it was refused.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			todo, err := app.UpgradePlan(dir)
+			if err != nil {
+				return err
+			}
+			w := c.OutOrStdout()
+			switch {
+			case asJSON:
+				if err := json.NewEncoder(w).Encode(map[string]any{"todo": todo}); err != nil {
+					return err
+				}
+			case len(todo) == 0:
+				fmt.Fprintln(w, "nothing to do")
+			}
+			say := func(s app.UpgradeStep) {
+				if !asJSON {
+					fmt.Fprintf(w, "%s → %d  %s (%s)\n", s.Store, s.To, s.En, s.Zh)
+				}
+			}
+			if check {
+				for _, s := range todo {
+					say(s)
+				}
+				if len(todo) > 0 {
+					return errTold
+				}
+				return nil
+			}
+			if len(todo) == 0 {
+				return nil
+			}
+			return app.Upgrade(cfg, say)
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	c.Flags().BoolVar(&check, "check", false, "only say what there is to do")
+	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
+	require(c, "dir")
+	return c
+}
+
+func supportCommand() *cobra.Command {
+	var dir, out string
+	c := &cobra.Command{
+		Use: "support-bundle", Short: "put together what helps to find a node's fault, without keys, documents or personal data", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			missing, err := app.SupportBundle(c.Context(), dir, out)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s\n", out)
+			for _, m := range missing {
+				fmt.Fprintf(c.OutOrStdout(), "left out: %s\n", m)
+			}
+			fmt.Fprintln(c.OutOrStdout(), "Look through it before you give it away: unzip -p "+out+" | less")
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
+	c.Flags().StringVar(&out, "out", "", "zip file to write; it must not exist")
 	require(c, "dir", "out")
 	return c
 }

@@ -57,7 +57,7 @@ func (n *Node) keep(name string, copy func(*backup.Writer) error) {
 // remade are the names that a backup leaves out: what is made anew, and what is of one run.
 var remade = map[string]bool{
 	"records": true, "records.new": true, "records.old": true, "archive": true, "plan.tmp": true,
-	operatorFile: true, operatorFile + ".new": true, backupMark: true, restoredMark: true, exportsDir: true,
+	operatorFile: true, operatorFile + ".new": true, backupMark: true, restoredMark: true, exportsDir: true, upgradeDir: true,
 }
 
 // ledgerPart is the folder of a backup that holds the configuration and keys of the ledger that runs in the node.
@@ -91,8 +91,12 @@ func (p *patient) Write(b []byte) (int, error) {
 }
 
 func (c *Config) info() backup.Info {
+	stores, err := readStores(c.dir)
+	if err != nil {
+		stores = formats() // a node that runs has them
+	}
 	return backup.Info{
-		Created: time.Now().UTC(), Program: Version(), Node: c.Node, Msp: c.Msp, Channel: c.Channel, GenesisDigest: c.GenesisDigest, Stores: formats(),
+		Created: time.Now().UTC(), Program: Version(), Node: c.Node, Msp: c.Msp, Channel: c.Channel, GenesisDigest: c.GenesisDigest, Stores: stores,
 	}
 }
 

@@ -65,6 +65,8 @@ func (c *Config) target() *doctor.Target {
 			}
 		}
 	}
+	t.Upgrade = c.fits()
+	t.Newer = errors.Is(t.Upgrade, ErrNewer)
 	t.Stores = c.stores
 	return t
 }

@@ -106,6 +106,9 @@ func Prepare(dir string, p NodePlan, identity *msp.Identity) (*Member, map[strin
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := writeStores(dir, formats()); err != nil {
+		return nil, nil, err
+	}
 	if err := saveJSON(filepath.Join(dir, MemberFile), m); err != nil {
 		return nil, nil, err
 	}

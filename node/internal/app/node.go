@@ -124,7 +124,10 @@ func (n *Node) open() error {
 // openStores opens what is on disk. The vault, the outbox and the keys cannot be rebuilt, so they must
 // exist: a node whose folder lost them does not quietly start without.
 func (n *Node) openStores() error {
-	var err error
+	err := n.cfg.fits()
+	if err != nil {
+		return err
+	}
 	if n.genesis, err = readGenesis(n.path(n.cfg.Genesis), n.cfg.GenesisDigest); err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ const (
 	EnableUser  = "people.enable"
 	IssueKey    = "keys.issue"
 	RevokeKey   = "keys.revoke"
+	RotateKey   = "keys.rotate"
 )
 
 // Change is one change of the directory.
@@ -66,6 +67,8 @@ type Change struct {
 	Version int       `json:"version,omitempty"` // of the user that was looked at; another one is version_conflict; 0: whichever
 	User    *UserSpec `json:"user,omitempty"`    // of people.add and people.change: the whole of what the user is to be
 	Key     *Grant    `json:"key,omitempty"`     // of keys.issue
+
+	Until *model.Time `json:"until,omitempty"` // of keys.rotate: when the old key ends
 }
 
 // Applied is what a change made.
@@ -123,6 +126,8 @@ func (c *contents) apply(change Change, now time.Time) (out Applied, err error) 
 		out.User, err = c.changeUser(change, now)
 	case IssueKey:
 		out.Token, out.Key, err = c.issueKey(change.Key, now)
+	case RotateKey:
+		out.Token, out.Key, err = c.rotateKey(change.ID, change.Until, now)
 	case RevokeKey:
 		out.Key, err = c.revokeKey(change.ID, now)
 	default:

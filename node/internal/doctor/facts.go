@@ -50,6 +50,8 @@ type Target struct {
 	Archive  string
 	Keys     []Key // API keys in force
 
+	Upgrade error  // why this build does not serve the folder, nil if it does
+	Newer   bool   // because another build is newer
 	Finding string // what stopped the follower, "" for nothing
 	Backup  time.Time
 

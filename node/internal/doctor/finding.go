@@ -22,6 +22,8 @@ const (
 	DiskFilling         Code = "disk.filling"
 	ClockSkew           Code = "clock.skew"
 	ClockStepped        Code = "clock.stepped"
+	StoreNewer          Code = "store.newer"
+	StoreOlder          Code = "store.older"
 	PortTaken           Code = "port.taken"
 	PortForeign         Code = "port.address"
 	CertificateBad      Code = "certificate.unreadable"
@@ -44,7 +46,7 @@ const (
 // Codes lists every code, in the order in which findings are shown: what causes others comes first.
 func Codes() []Code {
 	return []Code{
-		ConfigBad, FileMissing, FileExposed, DiskNearlyFull, DiskFilling, ClockSkew, ClockStepped, PortTaken, PortForeign,
+		ConfigBad, StoreNewer, StoreOlder, FileMissing, FileExposed, DiskNearlyFull, DiskFilling, ClockSkew, ClockStepped, PortTaken, PortForeign,
 		CertificateBad, CertificateExpired, CertificateEarly, CertificateExpiring, KeyExpiring, LedgerUnreachable, LedgerTLS,
 		StoreDamaged, StoreGap, NodeFinding, NodeHung, NodeDown, NodeLagging, WritesWaiting, NodeNotReady,
 	}

@@ -61,6 +61,16 @@ func quote(s string) string {
 }
 
 func (j *judge) files() {
+	switch {
+	case j.Upgrade == nil:
+	case j.Newer:
+		j.found(StoreNewer, j.Dir, Text{"节点数据由更新版本的程序写入，本版本不能使用（不支持降级）", "a newer version wrote the node's folder, and this one cannot use it"},
+			Cure{Text{"安装并运行原来的或更新的版本", "install the version that wrote it, or a newer one"}, "zhenglian version"}, j.Upgrade.Error())
+	default:
+		j.found(StoreOlder, j.Dir, Text{"节点数据属于旧版本，启动前需要升级", "the node's folder is of an older version and is to be upgraded before the node starts"},
+			Cure{Text{"停止节点，先备份，再升级", "stop the node, take a backup, then upgrade"}, j.command("upgrade")}, j.Upgrade.Error())
+		return // what is missing is what the upgrade makes
+	}
 	for _, path := range j.Missing {
 		j.found(FileMissing, path,
 			Text{"缺少无法重新生成的文件，节点不会在缺少它的情况下启动", "it cannot be made anew, and the node does not start without it"},

@@ -76,6 +76,8 @@ func TestJudge(t *testing.T) {
 		{"down, port taken", func(f *Facts) {
 			f.Running, f.Ports = nil, []PortFact{{"listen", "127.0.0.1:8801", syscall.EADDRINUSE}, {"admin", "10.9.9.9:1", syscall.EADDRNOTAVAIL}}
 		}, []Code{PortTaken, PortForeign, NodeDown}},
+		{"of an older version", func(f *Facts) { f.Upgrade, f.Missing = errors.New("older"), []string{"inbox"} }, []Code{StoreOlder}},
+		{"of a newer version", func(f *Facts) { f.Upgrade, f.Newer = errors.New("newer"), true }, []Code{StoreNewer}},
 		{"files", func(f *Facts) { f.Missing, f.Exposed = []string{"vault"}, []string{"identity.key"} }, []Code{FileMissing, FileExposed}},
 	}
 	seen := map[Code]bool{ConfigBad: true}
