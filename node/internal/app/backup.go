@@ -25,6 +25,7 @@ import (
 // A backup holds what a node cannot make anew, and the archive, from which the rest is made. While the node runs
 // each store is cut at a moment of its own, in this order:
 //
+//  0. what feeds the outbox: the inbox, the journal of the back offices
 //  1. the outbox
 //  2. the archive of blocks
 //  3. the vault, then every other store
@@ -34,6 +35,8 @@ import (
 //
 //   - What was accepted before cut 1 is in the backup. It was in the outbox, or had left it; it leaves only when its
 //     block is applied here, and a block is in the archive before it is applied. So it is in cut 1 or in cut 2.
+//   - What cut 0 says was handed on to the outbox was in it by cut 1. What was handed on later is handed on again, under
+//     the same key and so as the same operations, which restore.go lets nobody make twice.
 //   - What either of them speaks of has its confidential body, salts and keys in the backup: these are on the disk
 //     before the operation is in the outbox, so before cuts 1 and 2, and cuts 3 and 4 come later. Nor can a log that is
 //     anchored on the ledger be shorter than the anchor that cut 2 holds.
@@ -43,7 +46,7 @@ import (
 //
 // See docs/design/0025 and restore.go.
 
-// kept is a store that a running node's backup copies in a way of its own, after the archive was cut.
+// kept is a store that a running node's backup copies in a way of its own.
 type kept struct {
 	name string // of its file or folder in the node's folder
 	copy func(*backup.Writer) error
@@ -106,6 +109,22 @@ func (n *Node) backup(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	own := map[string]bool{"outbox": true, "vault": true}
+	ours := func(first bool) error {
+		for _, k := range n.kept {
+			if k.first != first {
+				continue
+			}
+			own[k.name] = true
+			if err := k.copy(t); err != nil {
+				return fmt.Errorf("%s: %w", k.name, err)
+			}
+		}
+		return nil
+	}
+	if err := ours(true); err != nil {
+		return err
+	}
 	var m backup.Manifest
 	m.Waiting, _, _ = n.outbox.Depth()
 	if err := t.Database("outbox", n.outbox.Copy); err != nil {
@@ -125,11 +144,13 @@ func (n *Node) backup(w io.Writer) error {
 	if err := t.Database("vault", n.vault.Copy); err != nil {
 		return err
 	}
-	own := map[string]bool{"outbox": true, "vault": true}
-	for _, k := range n.kept {
-		own[k.name] = true
-		if err := k.copy(t); err != nil {
-			return fmt.Errorf("%s: %w", k.name, err)
+	if err := ours(false); err != nil {
+		return err
+	}
+	// What back offices drop and take away is theirs.
+	for _, f := range n.cfg.Push.Folders {
+		if rel, err := filepath.Rel(n.cfg.dir, n.path(f.Dir)); err == nil && filepath.IsLocal(rel) {
+			own[strings.Split(filepath.ToSlash(rel), "/")[0]] = true
 		}
 	}
 	if err := n.cfg.plain(t, own, false); err != nil {

@@ -25,7 +25,7 @@ func (n *Node) openInbox() (err error) {
 		return err
 	}
 	n.opened(n.inbox.Close)
-	n.keep(inboxDir, func(t *backup.Writer) error { return t.Database(inboxDir, n.inbox.Copy) })
+	n.keepFirst(inboxDir, func(t *backup.Writer) error { return t.Database(inboxDir, n.inbox.Copy) })
 	n.metrics.MustRegister(n.inbox.Collectors()...)
 	if p := n.inbox.Policy(); len(p.Off) > 0 {
 		n.log.Warn("the two-person rule is off", "rules", p.Off, "reason", p.Reason)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/backup"
 	"github.com/zhenglian/zhenglian/node/internal/exchangetable"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
 	"github.com/zhenglian/zhenglian/node/internal/push"
@@ -175,6 +176,7 @@ func (n *Node) openPush() error {
 		return err
 	}
 	n.opened(journal.Close)
+	n.keepFirst("push", func(t *backup.Writer) error { return t.Database("push", journal.Copy) })
 	metrics := push.NewMetrics()
 	n.metrics.MustRegister(metrics.Collectors()...)
 	door := func(keyFile string) *push.Door {
