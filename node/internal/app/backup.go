@@ -48,13 +48,19 @@ import (
 
 // kept is a store that a running node's backup copies in a way of its own.
 type kept struct {
-	name string // of its file or folder in the node's folder
-	copy func(*backup.Writer) error
+	name  string // of its file or folder in the node's folder
+	first bool   // it feeds the outbox: cut 0
+	copy  func(*backup.Writer) error
 }
 
-// keep has a store copied into backups. It is called while the node opens.
+// keep has a store copied into backups, after the archive was cut. It is called while the node opens.
 func (n *Node) keep(name string, copy func(*backup.Writer) error) {
-	n.kept = append(n.kept, kept{name, copy})
+	n.kept = append(n.kept, kept{name, false, copy})
+}
+
+// keepFirst is keep for what feeds the outbox.
+func (n *Node) keepFirst(name string, copy func(*backup.Writer) error) {
+	n.kept = append(n.kept, kept{name, true, copy})
 }
 
 // remade are the names that a backup leaves out: what is made anew, and what is of one run.
