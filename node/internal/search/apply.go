@@ -17,6 +17,8 @@ type writer struct {
 	conn  *sql.Conn
 	terms termList
 
+	statements []*sql.Stmt
+
 	insert, remove, words, unwords                    *sql.Stmt
 	get, holder                                       *sql.Stmt
 	insertHolder, removeHolder, holderWords, unholder *sql.Stmt
@@ -49,13 +51,22 @@ func newWriter(ctx context.Context, db *sql.DB, v Vault) (*writer, error) {
 		{&w.moved, "UPDATE state SET next = ?, leaf = ?, block = ?, complete = max(complete, ?)"},
 	} {
 		if *s.into, err = conn.PrepareContext(ctx, s.text); err != nil {
-			return nil, errors.Join(err, conn.Close())
+			return nil, errors.Join(err, w.close())
 		}
+		w.statements = append(w.statements, *s.into)
 	}
 	return w, nil
 }
 
-func (w *writer) close() error { return w.conn.Close() } // and its statements with it
+// close gives the connection back. SQLite copies the journal into the file when the last connection closes without
+// statements of its own.
+func (w *writer) close() error {
+	var errs []error
+	for _, s := range w.statements {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(append(errs, w.conn.Close())...)
+}
 
 // apply applies leaves that follow one another and notes how far it is, in one transaction. last says that there are no
 // more: the file is complete then, and stays so.
