@@ -69,7 +69,7 @@ func onePlan() Plan {
 
 // TestMissingIsRefused: what cannot be made anew is never silently begun anew.
 func TestMissingIsRefused(t *testing.T) {
-	for _, name := range []string{"vault", "keys", "api-keys.json", "outbox"} {
+	for _, name := range []string{"vault", "keys", "api-keys.json", "people.json", "outbox"} {
 		t.Run(name, func(t *testing.T) {
 			f, err := Found(t.TempDir(), onePlan())
 			if err != nil {
