@@ -37,6 +37,11 @@ func TestLoadConfig(t *testing.T) {
 		{"beyond loopback without TLS", "listen: 127.0.0.1:8801", "listen: 0.0.0.0:8801", "tls_cert"},
 		{"admin beyond loopback", "admin: 127.0.0.1:9801", "admin: 10.0.0.1:9801", "loopback"},
 		{"half a TLS pair", "channel: jjj", "channel: jjj\ntls_cert: a", "go together"},
+		{"a rule off with a reason", "channel: jjj", "channel: jjj\napproval: {off: [registry, keys], reason: one person, batch_over: 500, expires: 48h}", ""},
+		{"a rule off without", "channel: jjj", "channel: jjj\napproval: {off: [registry]}", "reason"},
+		{"no such rule", "channel: jjj", "channel: jjj\napproval: {off: [all], reason: x}", "no rule"},
+		{"too many at once", "channel: jjj", "channel: jjj\napproval: {batch_over: 100000000}", "batch_over"},
+		{"gone too soon", "channel: jjj", "channel: jjj\napproval: {expires: 1s}", "expires"},
 		{"not YAML", "node: beijing", "node: [", ConfigFile},
 	}
 	for _, tt := range tests {
@@ -69,7 +74,7 @@ func onePlan() Plan {
 
 // TestMissingIsRefused: what cannot be made anew is never silently begun anew.
 func TestMissingIsRefused(t *testing.T) {
-	for _, name := range []string{"vault", "keys", "api-keys.json", "people.json", "outbox"} {
+	for _, name := range []string{"vault", "keys", "api-keys.json", "people.json", "outbox", "inbox"} {
 		t.Run(name, func(t *testing.T) {
 			f, err := Found(t.TempDir(), onePlan())
 			if err != nil {

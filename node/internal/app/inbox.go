@@ -73,6 +73,11 @@ func (d desk) accept(ctx context.Context, s httpapi.Submission) ([]model.OpID, i
 	if h != nil {
 		return d.again(h)
 	}
+	policy := n.inbox.Policy()
+	falls := policy.Falls(s.Drafts)
+	if len(falls) == 0 && s.Batch == "" { // nearly all that ever comes
+		return n.intake.Accept(ctx, callerOf(&who), s.Key, s.Digest, s.Drafts)
+	}
 	if ids, ok, err := n.intake.Known(callerOf(&who), s.Key, s.Digest); err != nil || ok {
 		return ids, -1, err
 	}
@@ -85,14 +90,10 @@ func (d desk) accept(ctx context.Context, s httpapi.Submission) ([]model.OpID, i
 		})
 		return ids, index, err
 	}
-	policy := n.inbox.Policy()
-	falls := policy.Falls(s.Drafts)
 	rules := policy.InForce(falls)
 	if len(rules) == 0 {
-		if len(falls) > 0 {
-			if err := d.alone(s.Principal, s.Drafts); err != nil {
-				return nil, -1, err
-			}
+		if err := d.alone(s.Principal, s.Drafts); err != nil {
+			return nil, -1, err
 		}
 		return n.intake.Accept(ctx, callerOf(&who), s.Key, s.Digest, s.Drafts)
 	}
@@ -218,6 +219,10 @@ func (d desk) submit(ctx context.Context, h *inbox.Held) (index int, err error) 
 	if _, ok, err := n.intake.Known(callerOf(&h.Drafter), h.Key, h.Request); err != nil || ok {
 		return -1, err
 	}
+	// A node that was restored from a backup may find it on the ledger already.
+	if _, ok, err := n.submit.Outcome(h.IDs()[0]); err != nil || ok {
+		return -1, err
+	}
 	ops, err := n.inbox.Operations(h, false)
 	if err != nil {
 		return -1, err
@@ -233,8 +238,12 @@ func (d desk) submit(ctx context.Context, h *inbox.Held) (index int, err error) 
 	return index, err
 }
 
-// sendApproved sends what was approved and has not reached intake.
+// sendApproved sends what was approved and has not reached intake. It begins when this node knows all that the ledger
+// held when it started: what stands there is not sent again.
 func (n *Node) sendApproved(ctx context.Context) {
+	if err := n.follower.AtHead(ctx, n.started); err != nil {
+		return
+	}
 	for {
 		for _, id := range n.inbox.Unsent() {
 			h, err := n.inbox.Get(id)

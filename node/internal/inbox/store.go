@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/filter"
 	"github.com/syndtr/goleveldb/leveldb/opt"
 	"github.com/syndtr/goleveldb/leveldb/storage"
 	"github.com/syndtr/goleveldb/leveldb/util"
@@ -37,6 +38,7 @@ var (
 	formatKey = []byte("f")
 	onDisk    = &opt.Options{
 		WriteBuffer: 4 << 20, BlockCacheCapacity: 4 << 20, OpenFilesCacheCapacity: 32,
+		Filter: filter.NewBloomFilter(10), // every request with a key is looked for here, and nearly none is
 		// A torn tail of the journal is what a crash leaves, and nobody was answered for it.
 		Strict: opt.StrictManifest | opt.StrictBlockChecksum | opt.StrictReader,
 	}
