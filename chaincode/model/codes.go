@@ -100,6 +100,7 @@ const (
 	CodeFileRefused          Code = "file_refused"
 	CodeFileIncomplete       Code = "file_incomplete"
 	CodeSourceUnavailable    Code = "source_unavailable"
+	CodeTargetUnavailable    Code = "target_unavailable"
 )
 
 type text struct {
@@ -205,5 +206,6 @@ var codes = map[Code]text{
 	CodeFileNotHeld:          {NotFound, "本节点未存放该证照文件，账本上只有其摘要", "this node does not hold the licence's file; the ledger has its digest only"},
 	CodeFileRefused:          {Invalid, "文件名或文件类型不被接受（只收普通文件，名称须为可见字符）", "a file of this name or kind is not taken: only regular files with names of visible characters are"},
 	CodeSourceUnavailable:    {Unavailable, "前置库或收件目录暂不可用，节点会继续尝试；已取走的不会丢失", "the exchange table or the watched folder cannot be used now; the node tries again, and loses nothing that it took"},
+	CodeTargetUnavailable:    {Unavailable, "事件推送的接收方不可用，或有事件未能送达；节点会继续尝试或待人工处理", "a receiver of events cannot be reached, or events were given up; the node tries again, or waits for an operator"},
 	CodeFileIncomplete:       {Invalid, "文件在规定时间内没有写完", "the file was not written to its end within the time allowed"},
 }

@@ -7,6 +7,7 @@
 //	zhenglian people, keys         who may sign in at a node, and API keys
 //	zhenglian whoami               who a key's owner is, and what he may do
 //	zhenglian table                a back office's exchange table: DDL, check
+//	zhenglian webhooks             who is told of events over HTTPS
 //	zhenglian import, licence, verify, history
 //	                               client commands over the node's API
 //	zhenglian drafts               what waits for another person's approval

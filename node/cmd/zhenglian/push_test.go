@@ -7,12 +7,14 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -351,5 +353,69 @@ func TestKilledFolder(t *testing.T) {
 	p.issuedOnce(t, numbers)
 	if left, _ := filepath.Glob(filepath.Join(inbox, "*.json")); len(left) != 0 {
 		t.Errorf("left: %q", left)
+	}
+}
+
+// The real program tells a receiver of every event, in order, over a kill; what it gives up an operator sees and sends
+// again.
+func TestWebhooks(t *testing.T) {
+	p := newPilot(t)
+	var mu sync.Mutex
+	var got []string
+	status := 500
+	r := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = io.Copy(io.Discard, q.Body)
+		if status == 200 && q.Header.Get("webhook-signature") != "" {
+			got = append(got, q.Header.Get("webhook-id"))
+		}
+		w.WriteHeader(status)
+	}))
+	defer r.Close()
+	count := func() int { mu.Lock(); defer mu.Unlock(); return len(slices.Compact(slices.Clone(got))) }
+	p.configure(t, "webhooks:\n  give_up: 300ms\n")
+	var made struct{ ID, Secret string }
+	out := p.run(t, "webhooks", "add", r.URL, "--dir", p.dir, "--types", "licence.*", "--insecure-loopback", "--from", "-1", "--json")
+	if err := json.Unmarshal([]byte(out), &made); err != nil || !strings.HasPrefix(made.Secret, "whsec_") {
+		t.Fatal(out, err)
+	}
+	p.start(t)
+	p.ready(t)
+	issue := func(n string) {
+		t.Helper()
+		_, err := p.client("drafter").Issue(t.Context(), sdk.NewLicence{Agency: "bj-scjg", Type: "11100000MB0143028R001", Number: n,
+			Holder: sdk.Holder{Code: "91110105X000000192", Name: "北京样例科技有限公司"}}, sdk.Write{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	issue("WH1")
+	soon(t, "it is given up", func() bool {
+		return strings.Contains(p.run(t, "webhooks", "list", "--dir", p.dir, "--json"), `"dead":1`)
+	})
+	if out := p.run(t, "webhooks", "dead", "list", made.ID, "--dir", p.dir); !strings.Contains(out, "licence.issue") || !strings.Contains(out, "answered 500") {
+		t.Error(out)
+	}
+	p.metrics(t, "zhenglian_webhook_")
+	mu.Lock()
+	status = 200
+	mu.Unlock()
+	p.run(t, "webhooks", "dead", "redeliver", made.ID, "--all", "--dir", p.dir)
+	soon(t, "it is received", func() bool { return count() == 1 })
+	for i := range 20 {
+		issue(fmt.Sprint("WHK", i))
+		if i == 10 {
+			p.stop(t, syscall.SIGKILL)
+			p.start(t)
+			p.ready(t)
+		}
+	}
+	soon(t, "all are received", func() bool { return count() == 21 })
+	p.run(t, "webhooks", "rotate", made.ID, "--dir", p.dir)
+	p.run(t, "webhooks", "rotate", made.ID, "--finish", "--dir", p.dir)
+	p.run(t, "webhooks", "remove", made.ID, "--dir", p.dir)
+	if out := p.run(t, "webhooks", "list", "--dir", p.dir, "--json"); strings.TrimSpace(out) != "[]" {
+		t.Error(out)
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // pushCommands are for who lets back offices push operations in, and be told of them.
-func pushCommands() []*cobra.Command { return []*cobra.Command{tableCommand()} }
+func pushCommands() []*cobra.Command { return []*cobra.Command{tableCommand(), webhooksCommand()} }
 
 // tableCommand is for who sets up an exchange table: the DDL, and what is wrong with a table.
 func tableCommand() *cobra.Command {

@@ -34,6 +34,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/search"
 	"github.com/zhenglian/zhenglian/node/internal/submit"
 	"github.com/zhenglian/zhenglian/node/internal/vault"
+	"github.com/zhenglian/zhenglian/node/internal/webhook"
 )
 
 // Node is a running node. Its parts are opened in the order of their dependence and closed in reverse.
@@ -67,7 +68,8 @@ type Node struct {
 	kept     []kept      // stores that backups copy in their own way
 	restored atomic.Bool // from a backup, and not yet as far as the ledger: nothing is accepted
 
-	push pushing // back offices' tables and folders
+	push     pushing // back offices' tables and folders
+	webhooks *webhook.Sender
 
 	imported atomic.Bool // the import of the ledger before is known to be closed
 
@@ -117,6 +119,9 @@ func (n *Node) open() error {
 		if err := step(); err != nil {
 			return err
 		}
+	}
+	if err := n.openWebhooks(); err != nil {
+		return err
 	}
 	return n.openPush()
 }
@@ -376,6 +381,7 @@ func (n *Node) serve(ctx context.Context) error {
 	pushed, ended := context.WithCancel(loops)
 	pushesEnded := make(chan struct{})
 	go func() { defer close(pushesEnded); n.push.run(pushed) }()
+	told := n.runWebhooks(pushed)
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
@@ -398,6 +404,7 @@ func (n *Node) serve(ctx context.Context) error {
 	err = errors.Join(err, server.Shutdown(grace), adminServer.Shutdown(grace))
 	ended()
 	<-pushesEnded
+	<-told
 	err = errors.Join(err, n.submit.Close())
 	stop()
 	<-followed
