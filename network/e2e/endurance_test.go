@@ -74,7 +74,7 @@ func (e *endurance) request(i int64) {
 	case i%cycle == 0:
 		e.issue()
 	case i%(cycle/5) == 1:
-		e.ask(http.MethodGet, "/v1/registry/agencies?limit=20", nil)
+		e.ask(http.MethodGet, "/v1/search/licences?limit=20&state=in_force&sort=number", nil)
 	default:
 		e.mu.Lock()
 		number := e.numbers[rand.IntN(len(e.numbers))]
