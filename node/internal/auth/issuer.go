@@ -130,19 +130,25 @@ func (i *issuer) unreachable(cause error) error {
 }
 
 // get returns what is known of the issuer and asks it where nothing is, or where that is too old. While it does not
-// answer, what it said in the last day goes on.
+// answer, what it said in the last day goes on, and only the first who finds that out waits for it.
 func (i *issuer) get(ctx context.Context) (*issuerKeys, error) {
 	k := i.known.Load()
-	if k != nil {
-		age := i.now().Sub(k.at)
-		if age > keysFresh {
-			i.ask() // and nobody waits for it
-		}
-		if age < keysUsable {
-			return k, nil
+	if k == nil || i.now().Sub(k.at) >= keysUsable {
+		return i.renew(ctx, k)
+	}
+	if i.now().Sub(k.at) < keysFresh {
+		return k, nil
+	}
+	i.mu.Lock()
+	quiet := i.trouble != nil
+	i.mu.Unlock()
+	if flight := i.ask(); flight != nil && !quiet {
+		select {
+		case <-flight:
+		case <-ctx.Done():
 		}
 	}
-	return i.renew(ctx, k)
+	return i.known.Load(), nil
 }
 
 // renew asks the issuer, unless it has answered since was, or was asked a moment ago; then that counts.

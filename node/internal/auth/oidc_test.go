@@ -190,6 +190,16 @@ func TestKeyRotated(t *testing.T) {
 	if _, err := s.with("Bearer " + old); err != error(errUnauthenticated) {
 		t.Errorf("signed with a key that the issuer has withdrawn: %v", err)
 	}
+	// Also where nobody has come with a new one since.
+	old = at.Token("wangfang", map[string]any{"exp": clock.now().Add(time.Hour).Unix()})
+	if _, err := s.with("Bearer " + old); err != nil {
+		t.Fatal(err)
+	}
+	at.Rotate()
+	clock.by(keysFresh + time.Second)
+	if _, err := s.with("Bearer " + old); err != error(errUnauthenticated) {
+		t.Errorf("signed with a key that the issuer has withdrawn a while ago: %v", err)
+	}
 }
 
 func TestIssuerDownThenUp(t *testing.T) {
