@@ -162,7 +162,7 @@ func ParseLicenceSearch(v url.Values) (LicenceSearch, error) {
 		}
 	}
 	if n := len(strings.Fields(s.Text)); n > MaxSearchWords {
-		return s, model.E(model.CodeTooMany, "text").With("at most %d words", MaxSearchWords)
+		return s, model.E(model.CodeBadValue, "text").With("at most %d words", MaxSearchWords)
 	}
 	return s, nil
 }
@@ -182,7 +182,7 @@ func one[T any](into *T, parse func(string) (T, error)) func([]string) error {
 
 func each[T any](into *[]T, values []string, parse func(string) (T, error)) error {
 	if len(values) > MaxSearchAny {
-		return model.E(model.CodeTooMany)
+		return model.E(model.CodeBadValue).With("at most %d values", MaxSearchAny)
 	}
 	for _, value := range values {
 		var x T

@@ -193,6 +193,9 @@ func (r *rig) until(what string, ok func(Status) bool) {
 	}
 }
 
+// patience is how long a page may take in tests, which share the machine.
+const patience = time.Minute
+
 const today = model.Date("2026-11-24")
 
 var everyone = []model.AgencyID{"bj-scjg", "bj-cy", "tj-scjg"}
@@ -208,7 +211,7 @@ func (r *rig) find(s sdk.LicenceSearch, see ...model.AgencyID) []model.RecordID 
 		q.Issuers = []model.USCC{model.USCC(s.Issuer)}
 	}
 	for after := ""; ; {
-		f, err := r.x.Page(context.Background(), q, after, 7, true)
+		f, err := r.x.page(context.Background(), q, after, 7, true, patience)
 		if err != nil {
 			r.t.Fatalf("%s: %v", s.Query().Encode(), err)
 		}
