@@ -212,10 +212,13 @@ func (x *exchange) withhold(err error) {
 var errWithheld = errors.New("httpapi: the answer is withheld")
 
 // kindOperation stands in the access log for an operation that was asked for by its id.
-const kindOperation model.Kind = "operation"
+const (
+	kindOperation model.Kind = "operation"
+	kindDraft     model.Kind = "draft"
+)
 
 // pathKinds are the kinds that stand in paths as words.
-var pathKinds = map[string]model.Kind{"licences": model.KindLicence, "operations": kindOperation, "drafts": "draft", "batches": "batch"}
+var pathKinds = map[string]model.Kind{"licences": model.KindLicence, "operations": kindOperation, "drafts": kindDraft, "batches": "batch"}
 
 // pathRecord takes the record from the route's path: /v1/<words>/{id}…, or the kind alone of a list.
 func (x *exchange) pathRecord() {

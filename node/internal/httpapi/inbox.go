@@ -126,6 +126,7 @@ func (a *API) getDrafts(x *exchange) error {
 	}
 	for i := range drafts {
 		x.judge(&drafts[i])
+		x.touched(kindDraft, drafts[i].ID)
 	}
 	if drafts == nil {
 		drafts = []sdk.HeldDraft{}
@@ -139,10 +140,18 @@ func (a *API) draft(x *exchange) (sdk.HeldDraft, []model.Draft, error) {
 	if err != nil {
 		return d, nil, err
 	}
+	x.touched(kindDraft, d.ID)
 	if x.judge(&d); !x.sees(&d) {
 		return d, nil, model.E(model.CodeNotFound, "id")
 	}
 	return d, ops, nil
+}
+
+// about tells the access log of the record that an operation of a draft acts on.
+func (x *exchange) about(op *model.Draft) {
+	if op.Kind != "" && op.Record != "" {
+		x.touched(op.Kind, string(op.Record))
+	}
 }
 
 const (
@@ -169,6 +178,7 @@ func (a *API) getDraft(x *exchange) error {
 	}
 	out := sdk.DraftContent{Draft: d, Rows: []sdk.DraftRow{}}
 	for i := min(from, len(ops)); i < min(len(ops), from+limit); i++ {
+		x.about(&ops[i])
 		out.Rows = append(out.Rows, a.row(x.r.Context(), &d, i, ops[i]))
 	}
 	if n := from + limit; n < len(ops) {
@@ -269,15 +279,22 @@ func (a *API) postApproveDraft(x *exchange) error {
 
 // decideDraft approves or rejects for who may.
 func (a *API) decideDraft(x *exchange, to sdk.DraftState, content model.Digest, reason string) (sdk.HeldDraft, error) {
-	d, _, err := a.draft(x)
+	d, ops, err := a.draft(x)
 	if err != nil {
 		return d, err
+	}
+	for i := range ops {
+		x.about(&ops[i])
 	}
 	if d.Mine || d.Drafter.Person == x.caller.Person() {
 		return d, model.E(model.CodeOwnDraft)
 	}
-	if x.decision = decides(&d, x.caller.Decide); !x.decision.Allowed {
-		return d, model.E(model.CodeForbidden)
+	for t := range d.Types {
+		for _, agency := range d.Agencies {
+			if err := x.decide(ApprovalAction(t), agency); err != nil {
+				return d, err
+			}
+		}
 	}
 	d, err = a.inbox.Decide(x.r.Context(), x.caller, d.ID, to, content, reason)
 	x.judge(&d)

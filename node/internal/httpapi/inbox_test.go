@@ -157,3 +157,37 @@ func TestInboxBadInput(t *testing.T) {
 		s.refused(t, auth.Approver, tt.method, tt.path, tt.body, tt.want)
 	}
 }
+
+// Who looked at a draft looked at the records that it is about: the access log says so, and under which policy it was
+// approved or refused.
+func TestDraftsInTheAccessLog(t *testing.T) {
+	s, log := logged(t)
+	s.inbox.holds = true
+	d := s.held(t, auth.Drafter, "POST", "/v1/operations", `{"type":"licence.cancel","kind":"licence","record":"bj-scjg.7","body":{}}`)
+	for _, tt := range []struct {
+		as                   auth.Role
+		method, path, body   string
+		route, action        string
+		allowed, aboutRecord bool
+	}{
+		{auth.Approver, "GET", "/v1/drafts", "", "drafts", httpapi.ActionReadDraft, true, false},
+		{auth.Approver, "GET", "/v1/drafts/" + d.ID, "", "draft", httpapi.ActionReadDraft, true, true},
+		{auth.Auditor, "POST", "/v1/drafts/" + d.ID + "/approve", `{"content":"` + d.Content.String() + `"}`, "approve-draft", httpapi.ActionReadDraft + "," + httpapi.ActionApproveLicence, false, true},
+		{auth.Approver, "POST", "/v1/drafts/" + d.ID + "/reject", `{"reason":"x"}`, "reject-draft", httpapi.ActionReadDraft + "," + httpapi.ActionApproveLicence, true, true},
+	} {
+		before := log.len()
+		s.ask(t, tt.as, tt.method, tt.path, tt.body)
+		entries := log.since(before)
+		if len(entries) != 1 {
+			t.Fatalf("%s: %d entries", tt.route, len(entries))
+		}
+		e, draft, record := entries[0], false, false
+		for _, r := range e.Records {
+			draft = draft || (r.Kind == "draft" && r.ID == d.ID)
+			record = record || (r.Kind == model.KindLicence && r.ID == "bj-scjg.7")
+		}
+		if e.Route != tt.route || e.Action != tt.action || e.Allowed != tt.allowed || !draft || record != tt.aboutRecord {
+			t.Errorf("%s: %+v", tt.route, e)
+		}
+	}
+}
