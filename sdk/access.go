@@ -1,6 +1,13 @@
 package sdk
 
-import "github.com/zhenglian/zhenglian/chaincode/model"
+import (
+	"context"
+	"iter"
+	"net/url"
+	"strconv"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
 
 // AccessEntry is one entry of a node's access log: who asked for what, what it was about, and what was decided.
 // The log stays with the node; it names persons, so only auditors read it.
@@ -44,4 +51,49 @@ type AccessUse struct {
 type AccessPage struct {
 	Entries []AccessEntry `json:"entries"`
 	Next    *uint64       `json:"next,omitempty"`
+}
+
+// AccessQuery asks for entries of the access log. What is left out is not asked about.
+type AccessQuery struct {
+	Record AccessRecord   // entries that touched it, lists and streams that held it among them
+	Person string         // id of a user or key
+	Agency model.AgencyID // whose people
+	From   model.Date     // first day, in Beijing
+	Until  model.Date     // last day, inclusive
+	After  uint64         // only entries with a greater number
+}
+
+// Access walks the entries of the node's access log, oldest first, asking for more as it goes. It ends with the first
+// error. The caller must have the right access.read, and that he asked is logged as well.
+func (c *Client) Access(ctx context.Context, q AccessQuery) iter.Seq2[AccessEntry, error] {
+	return func(yield func(AccessEntry, error) bool) {
+		v := url.Values{"limit": {"1000"}}
+		for name, value := range map[string]string{
+			"person": q.Person, "agency": string(q.Agency), "from": string(q.From), "until": string(q.Until),
+		} {
+			if value != "" {
+				v.Set(name, value)
+			}
+		}
+		if (q.Record != AccessRecord{}) {
+			v.Set("record", string(q.Record.Kind)+"/"+q.Record.ID)
+		}
+		for after := q.After; ; {
+			v.Set("after", strconv.FormatUint(after, 10))
+			page, err := get[AccessPage](ctx, c, "/v1/access?"+v.Encode())
+			if err != nil {
+				yield(AccessEntry{}, err)
+				return
+			}
+			for i := range page.Entries {
+				if !yield(page.Entries[i], nil) {
+					return
+				}
+			}
+			if page.Next == nil {
+				return
+			}
+			after = *page.Next
+		}
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/backup"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
+	"github.com/zhenglian/zhenglian/node/internal/records"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
@@ -74,7 +75,7 @@ func (n *Node) openAccess() error {
 	n.access.log = l
 	n.opened(l.Close)
 	n.metrics.MustRegister(l.Collectors()...)
-	n.access.anchor = &anchorer{node: n.cfg.Node, msp: n.cfg.Msp, log: l, ledger: anchoring{n}, keepYears: n.cfg.AccessLog.KeepYears, now: time.Now}
+	n.access.anchor = &anchorer{node: n.cfg.Node, msp: n.cfg.Msp, log: l, ledger: anchoring{n}, keepYears: n.cfg.AccessLog.KeepYears, now: anchorClock}
 	return n.recovered()
 }
 
@@ -236,4 +237,41 @@ func BeginAccessLog(cfg *Config, now time.Time) (old string, err error) {
 		}
 	}
 	return old, accesslog.Create(dir)
+}
+
+// AccessLogPath is the folder of a node's access log.
+func AccessLogPath(cfg *Config) string { return cfg.path(AccessLogDir) }
+
+// Anchors are the anchors of its access log that a stopped node's records hold.
+func Anchors(cfg *Config) ([]accesslog.Anchor, error) {
+	s, err := records.Open(cfg.path("records"), records.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("%w; while the node runs, ask it for its anchors: give --url and a key", err)
+	}
+	defer s.Close()
+	at := s.Snapshot()
+	defer at.Release()
+	var out []accesslog.Anchor
+	for after := int64(-1); ; {
+		versions, err := at.Versions(model.KindAccessLog, model.RecordID(cfg.Node), after, 1000)
+		if err != nil || len(versions) == 0 {
+			return out, err
+		}
+		for _, v := range versions {
+			a, err := AnchorOf(v)
+			if err != nil {
+				return nil, err
+			}
+			out, after = append(out, a), int64(v.Position)
+		}
+	}
+}
+
+// AnchorOf reads an anchor from its version of the record.
+func AnchorOf(v model.HistoryEntry) (accesslog.Anchor, error) {
+	var b model.AnchorBody
+	if err := model.DecodeCanonical(v.Body, &b); err != nil {
+		return accesslog.Anchor{}, err
+	}
+	return accesslog.Anchor{AccessLog: b.Value, Version: v.Version, Time: v.Time}, nil
 }

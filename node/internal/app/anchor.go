@@ -21,6 +21,9 @@ const anchorPrincipal = "node:access-log"
 // anchorEvery is how often the node looks whether a day has ended that is not anchored.
 const anchorEvery = time.Minute
 
+// anchorClock says what day it is; tests let days pass.
+var anchorClock = time.Now
+
 // anchorLedger is the ledger as the anchorer needs it.
 type anchorLedger interface {
 	// Standing is what holds now: the contract's level, the newest anchor of this node (nil before the first), and an
