@@ -88,6 +88,7 @@ const (
 	CodeAlreadyDecided      Code = "already_decided"
 	CodeDraftChanged        Code = "draft_changed"
 	CodeInboxFull           Code = "inbox_full"
+	CodeImportsFull         Code = "imports_full"
 	CodeBatchNotOpen        Code = "batch_not_open"
 	CodeBatchExhausted      Code = "batch_exhausted"
 	CodeSearchRebuilding    Code = "search_rebuilding"
@@ -194,6 +195,7 @@ var codes = map[Code]text{
 	CodeOwnDraft:            {Denied, "提交人不能复核本人提交的事项，须由另一人复核", "who drafted it cannot approve it: another person must"},
 	CodeAlreadyDecided:      {Conflict, "该事项已办结，请查看结果", "it is decided already; look at what came of it"},
 	CodeDraftChanged:        {Conflict, "内容与所核对的不一致，请重新查看后再同意", "the content is not the one that was looked at; look again before approving"},
+	CodeImportsFull:         {Unavailable, "节点上的导入任务已达上限，请稍后再试；本次未写入", "the node has as many imports as it takes; nothing was written"},
 	CodeInboxFull:           {Unavailable, "待复核事项已达上限；本次未写入", "the inbox is full; nothing was written"},
 	CodeBatchNotOpen:        {Refused, "批次不存在、未获同意、已过期，或不属于本人、本机构、本类操作", "the batch is unknown, not approved or expired, or it is of another person, agency or type of operation"},
 	CodeBatchExhausted:      {Refused, "超出该批次获准的条数", "more rows than the batch was approved for"},

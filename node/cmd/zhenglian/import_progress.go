@@ -18,9 +18,7 @@ type meter struct {
 	terminal bool
 
 	mu    sync.Mutex
-	pass  importer.Pass // guarded by mu, as all below
-	begun time.Time
-	first int // rows done when the pass began here: what earlier runs did says nothing of the speed
+	pace  importer.Meter // guarded by mu, as all below
 	last  time.Time
 	shown bool
 }
@@ -39,19 +37,15 @@ func (m *meter) progress(p importer.Progress) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if p.Pass != m.pass {
-		m.pass, m.begun, m.last, m.first = p.Pass, now, now, p.Rows
-		return
-	}
+	pace := m.pace.Pace(p, now)
 	every := 10 * time.Second
 	if m.terminal {
 		every = 300 * time.Millisecond
 	}
-	if now.Sub(m.begun) < time.Second || now.Sub(m.last) < every {
+	if pace.Rate == 0 || now.Sub(m.last) < every {
 		return
 	}
 	m.last = now
-	rate := float64(p.Rows-m.first) / now.Sub(m.begun).Seconds()
 	what := m.o.say("核对", "checking")
 	of, left := "", ""
 	if p.Pass != importer.Checking {
@@ -60,12 +54,11 @@ func (m *meter) progress(p importer.Progress) {
 			what = m.o.say("撤销", "rescinding")
 		}
 		of = fmt.Sprintf(" / %d", p.Total)
-		if rate > 0 && p.Total > p.Rows {
-			d := time.Duration(float64(p.Total-p.Rows) / rate * float64(time.Second)).Round(time.Second)
-			left = m.o.say("，剩余约 ", ", about ") + d.String() + m.o.say("", " left")
+		if pace.Left > 0 {
+			left = m.o.say("，剩余约 ", ", about ") + pace.Left.String() + m.o.say("", " left")
 		}
 	}
-	line := fmt.Sprintf("%s %d%s%s, %.0f %s%s", what, p.Rows, of, m.o.say(" 行", " rows"), rate, m.o.say("行/秒", "rows/s"), left)
+	line := fmt.Sprintf("%s %d%s%s, %.0f %s%s", what, p.Rows, of, m.o.say(" 行", " rows"), pace.Rate, m.o.say("行/秒", "rows/s"), left)
 	if m.terminal {
 		fmt.Fprintf(m.w, "\r\x1b[K%s", line)
 		m.shown = true

@@ -46,6 +46,7 @@ type Map struct {
 	State  StateRule         `yaml:"state"`
 
 	digest model.Digest
+	source []byte
 	layout []dateLayout
 	noEnd  map[string]bool // folded
 }
@@ -129,11 +130,19 @@ func DecodeMap(raw []byte) (*Map, error) {
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, badMap("more than one document")
 	}
-	m.digest = sha256.Sum256(raw)
+	m.digest, m.source = sha256.Sum256(raw), bytes.Clone(raw)
 	if err := m.check(); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// Source is the map as it was written.
+func (m *Map) Source() ([]byte, error) {
+	if m.source == nil {
+		return nil, badMap("it was never written")
+	}
+	return m.source, nil
 }
 
 // Digest is of the map's bytes.
