@@ -76,3 +76,8 @@ type ImportFault struct {
 	En     string     `json:"en"`
 	Note   bool       `json:"note,omitempty"` // the row is good all the same
 }
+
+// ImportList is the imports of a node, the newest first, without their faults.
+type ImportList struct {
+	Imports []Import `json:"imports"`
+}

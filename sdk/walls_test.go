@@ -39,6 +39,7 @@ var adapterMay = map[[2]string]string{
 	{"ledger/embedded", "ledger/msp"}:      "the ledger is the channel's membership service",
 	{"follow", "ledger/fabblock"}:          "the follower believes no block that it did not check",
 	{"importer", "fold"}:                   "names are compared alike wherever they are typed",
+	{"imports", "importer"}:                "imports are the importer's work, queued and told of",
 	{"search", "fold"}:                     "names are compared alike wherever they are typed",
 	{"intake", "vault"}:                    "an operation is accepted only after its salts are kept: one rule over both",
 	{"exchangetable", "push"}:              "push is the vocabulary of both ways in, and no adapter",

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/oapi-codegen/runtime"
+	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
 // Defines values for ProblemCode.
@@ -64,6 +65,7 @@ const (
 	ProblemCodeImportOpen              ProblemCode = "import_open"
 	ProblemCodeImportOrder             ProblemCode = "import_order"
 	ProblemCodeImportSource            ProblemCode = "import_source"
+	ProblemCodeImportsFull             ProblemCode = "imports_full"
 	ProblemCodeInboxFull               ProblemCode = "inbox_full"
 	ProblemCodeInternal                ProblemCode = "internal"
 	ProblemCodeInvalidJson             ProblemCode = "invalid_json"
@@ -211,6 +213,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeImportOrder:
 		return true
 	case ProblemCodeImportSource:
+		return true
+	case ProblemCodeImportsFull:
 		return true
 	case ProblemCodeInboxFull:
 		return true
@@ -968,6 +972,57 @@ type Holder struct {
 	Name string  `json:"name"`
 }
 
+// Import defines model for Import.
+type Import struct {
+	About        interface{}    `json:"about,omitempty"`
+	Agency       string         `json:"agency"`
+	AlreadyThere int64          `json:"already_there"`
+	Bad          int64          `json:"bad"`
+	By           *string        `json:"by,omitempty"`
+	Created      string         `json:"created"`
+	Draft        *string        `json:"draft,omitempty"`
+	Erased       *bool          `json:"erased,omitempty"`
+	Event        int64          `json:"event"`
+	Faults       *[]ImportFault `json:"faults,omitempty"`
+	Finished     *string        `json:"finished,omitempty"`
+	Good         int64          `json:"good"`
+	Id           string         `json:"id"`
+	Issued       int64          `json:"issued"`
+	LeftSeconds  float64        `json:"left_seconds"`
+	Map          string         `json:"map"`
+	Name         string         `json:"name"`
+	Notes        int64          `json:"notes"`
+	Problem      *ImportProblem `json:"problem,omitempty"`
+	Rate         float64        `json:"rate"`
+	Rejected     int64          `json:"rejected"`
+	Rejects      *string        `json:"rejects,omitempty"`
+	Rows         int64          `json:"rows"`
+	State        string         `json:"state"`
+}
+
+// ImportFault defines model for ImportFault.
+type ImportFault struct {
+	Cell   *string `json:"cell,omitempty"`
+	Code   string  `json:"code"`
+	Column *string `json:"column,omitempty"`
+	En     string  `json:"en"`
+	Line   int64   `json:"line"`
+	Note   *bool   `json:"note,omitempty"`
+	Zh     string  `json:"zh"`
+}
+
+// ImportList defines model for ImportList.
+type ImportList struct {
+	Imports *[]Import `json:"imports"`
+}
+
+// ImportProblem defines model for ImportProblem.
+type ImportProblem struct {
+	Code string `json:"code"`
+	En   string `json:"en"`
+	Zh   string `json:"zh"`
+}
+
 // Key defines model for Key.
 type Key struct {
 	Alg     string `json:"alg"`
@@ -1436,6 +1491,28 @@ type EventsParams struct {
 	LastEventID *int `json:"Last-Event-ID,omitempty"`
 }
 
+// NewImportMultipartBody defines parameters for NewImport.
+type NewImportMultipartBody struct {
+	// CachedValues true: take the stored results of formulas.
+	CachedValues *string `json:"cached_values,omitempty"`
+
+	// CheckOnly true: issue nothing.
+	CheckOnly *string `json:"check_only,omitempty"`
+
+	// Encoding Of a text file; found out by default.
+	Encoding *string            `json:"encoding,omitempty"`
+	File     openapi_types.File `json:"file"`
+
+	// Legacy true: take rows whose holder's code does not check over, never valid until corrected.
+	Legacy *string `json:"legacy,omitempty"`
+
+	// Map The name of a map that comes with the program, or a map.
+	Map string `json:"map"`
+
+	// Sheet Of a workbook: a sheet's name or number.
+	Sheet *string `json:"sheet,omitempty"`
+}
+
 // IssueParams defines parameters for Issue.
 type IssueParams struct {
 	// Wait committed waits up to 10 seconds; accepted answers once the operations are durable.
@@ -1869,6 +1946,12 @@ type ResendDraftJSONRequestBody = Nothing
 
 // WithdrawDraftJSONRequestBody defines body for WithdrawDraft for application/json ContentType.
 type WithdrawDraftJSONRequestBody = Nothing
+
+// NewImportMultipartRequestBody defines body for NewImport for multipart/form-data ContentType.
+type NewImportMultipartRequestBody NewImportMultipartBody
+
+// CancelImportJSONRequestBody defines body for CancelImport for application/json ContentType.
+type CancelImportJSONRequestBody = Nothing
 
 // IssueJSONRequestBody defines body for Issue for application/json ContentType.
 type IssueJSONRequestBody = NewLicence
@@ -3210,6 +3293,61 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/events (the `Events` operationId).
 	Events(ctx context.Context, params *EventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// Imports The imports that the node runs or has run 导入任务列表
+	//
+	// Needs the right `licence.issue`. Those of agencies that the caller may issue for, the newest first.
+	//
+	// Corresponds with GET /v1/imports (the `Imports` operationId).
+	Imports(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// NewImportWithBody Upload a table and have the node issue its licences 上传表格并导入
+	//
+	// Needs the right `licence.issue`. The fields stand before the file, which has at most 256 MB.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/imports (the `NewImport` operationId).
+	NewImportWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Import How an import stands 查询导入任务
+	//
+	// Needs the right `licence.issue`.
+	//
+	// Corresponds with GET /v1/imports/{id} (the `Import` operationId).
+	Import(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelImportWithBody Stop an import 取消导入
+	//
+	// Needs the right `licence.issue`. What is issued stays issued.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/imports/{id}/cancel (the `CancelImport` operationId).
+	CancelImportWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelImport Stop an import 取消导入
+	//
+	// Needs the right `licence.issue`. What is issued stays issued.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/imports/{id}/cancel (the `CancelImport` operationId).
+	CancelImport(ctx context.Context, id string, body CancelImportJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportEvents How an import goes on, as server-sent events 导入进度事件流
+	//
+	// Needs the right `licence.issue`. Each event's data is the import as it stands; the stream ends when the import has.
+	//
+	// Corresponds with GET /v1/imports/{id}/events (the `ImportEvents` operationId).
+	ImportEvents(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportRejects The rejected rows of an import, in the format of its file 下载被拒的行
+	//
+	// Needs the right `licence.issue`. Put right, it can be uploaded again.
+	//
+	// Corresponds with GET /v1/imports/{id}/rejects (the `ImportRejects` operationId).
+	ImportRejects(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// IssueWithBody Issue a licence 签发证照
 	//
 	// Needs the right `licence.issue`.
@@ -3906,6 +4044,131 @@ func (c *Client) WithdrawDraft(ctx context.Context, id string, params *WithdrawD
 // Corresponds with GET /v1/events (the `Events` operationId).
 func (c *Client) Events(ctx context.Context, params *EventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewEventsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Imports The imports that the node runs or has run 导入任务列表
+//
+// Needs the right `licence.issue`. Those of agencies that the caller may issue for, the newest first.
+//
+// Corresponds with GET /v1/imports (the `Imports` operationId).
+func (c *Client) Imports(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NewImportWithBody Upload a table and have the node issue its licences 上传表格并导入
+//
+// Needs the right `licence.issue`. The fields stand before the file, which has at most 256 MB.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/imports (the `NewImport` operationId).
+func (c *Client) NewImportWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewNewImportRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Import How an import stands 查询导入任务
+//
+// Needs the right `licence.issue`.
+//
+// Corresponds with GET /v1/imports/{id} (the `Import` operationId).
+func (c *Client) Import(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelImportWithBody Stop an import 取消导入
+//
+// Needs the right `licence.issue`. What is issued stays issued.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/imports/{id}/cancel (the `CancelImport` operationId).
+func (c *Client) CancelImportWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelImportRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelImport Stop an import 取消导入
+//
+// Needs the right `licence.issue`. What is issued stays issued.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/imports/{id}/cancel (the `CancelImport` operationId).
+func (c *Client) CancelImport(ctx context.Context, id string, body CancelImportJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelImportRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportEvents How an import goes on, as server-sent events 导入进度事件流
+//
+// Needs the right `licence.issue`. Each event's data is the import as it stands; the stream ends when the import has.
+//
+// Corresponds with GET /v1/imports/{id}/events (the `ImportEvents` operationId).
+func (c *Client) ImportEvents(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportEventsRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportRejects The rejected rows of an import, in the format of its file 下载被拒的行
+//
+// Needs the right `licence.issue`. Put right, it can be uploaded again.
+//
+// Corresponds with GET /v1/imports/{id}/rejects (the `ImportRejects` operationId).
+func (c *Client) ImportRejects(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportRejectsRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -5631,6 +5894,211 @@ func NewEventsRequest(server string, params *EventsParams) (*http.Request, error
 			req.Header.Set("Last-Event-ID", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewImportsRequest constructs an http.Request for the Imports method
+func NewImportsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/imports")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewNewImportRequestWithBody constructs an http.Request for the NewImport method, with any body, and a specified content type
+func NewNewImportRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/imports")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewImportRequest constructs an http.Request for the Import method
+func NewImportRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/imports/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCancelImportRequest calls the generic CancelImport builder with application/json body
+func NewCancelImportRequest(server string, id string, body CancelImportJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCancelImportRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewCancelImportRequestWithBody constructs an http.Request for the CancelImport method, with any body, and a specified content type
+func NewCancelImportRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/imports/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewImportEventsRequest constructs an http.Request for the ImportEvents method
+func NewImportEventsRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/imports/%s/events", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewImportRejectsRequest constructs an http.Request for the ImportRejects method
+func NewImportRejectsRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/imports/%s/rejects", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -8072,6 +8540,69 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/events (the `Events` operationId).
 	EventsWithResponse(ctx context.Context, params *EventsParams, reqEditors ...RequestEditorFn) (*EventsResponse, error)
 
+	// ImportsWithResponse The imports that the node runs or has run 导入任务列表
+	//
+	// Needs the right `licence.issue`. Those of agencies that the caller may issue for, the newest first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/imports (the `Imports` operationId).
+	ImportsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ImportsResponse, error)
+
+	// NewImportWithBodyWithResponse Upload a table and have the node issue its licences 上传表格并导入
+	//
+	// Needs the right `licence.issue`. The fields stand before the file, which has at most 256 MB.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/imports (the `NewImport` operationId).
+	NewImportWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*NewImportResponse, error)
+
+	// ImportWithResponse How an import stands 查询导入任务
+	//
+	// Needs the right `licence.issue`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/imports/{id} (the `Import` operationId).
+	ImportWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ImportResponse, error)
+
+	// CancelImportWithBodyWithResponse Stop an import 取消导入
+	//
+	// Needs the right `licence.issue`. What is issued stays issued.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/imports/{id}/cancel (the `CancelImport` operationId).
+	CancelImportWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelImportResponse, error)
+
+	// CancelImportWithResponse Stop an import 取消导入
+	//
+	// Needs the right `licence.issue`. What is issued stays issued.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/imports/{id}/cancel (the `CancelImport` operationId).
+	CancelImportWithResponse(ctx context.Context, id string, body CancelImportJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelImportResponse, error)
+
+	// ImportEventsWithResponse How an import goes on, as server-sent events 导入进度事件流
+	//
+	// Needs the right `licence.issue`. Each event's data is the import as it stands; the stream ends when the import has.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/imports/{id}/events (the `ImportEvents` operationId).
+	ImportEventsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ImportEventsResponse, error)
+
+	// ImportRejectsWithResponse The rejected rows of an import, in the format of its file 下载被拒的行
+	//
+	// Needs the right `licence.issue`. Put right, it can be uploaded again.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/imports/{id}/rejects (the `ImportRejects` operationId).
+	ImportRejectsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ImportRejectsResponse, error)
+
 	// IssueWithBodyWithResponse Issue a licence 签发证照
 	//
 	// Needs the right `licence.issue`.
@@ -9168,6 +9699,280 @@ func (r EventsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r EventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ImportList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ImportsResponse) GetJSON200() *ImportList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type NewImportResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Import
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r NewImportResponse) GetJSON202() *Import {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r NewImportResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r NewImportResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r NewImportResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r NewImportResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r NewImportResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Import
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ImportResponse) GetJSON200() *Import {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelImportResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Import
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelImportResponse) GetJSON200() *Import {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelImportResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelImportResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelImportResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelImportResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelImportResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportEventsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportEventsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportEventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportRejectsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportRejectsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportRejectsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportRejectsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportRejectsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportRejectsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -10684,6 +11489,111 @@ func (c *ClientWithResponses) EventsWithResponse(ctx context.Context, params *Ev
 	return ParseEventsResponse(rsp)
 }
 
+// ImportsWithResponse The imports that the node runs or has run 导入任务列表
+//
+// Needs the right `licence.issue`. Those of agencies that the caller may issue for, the newest first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/imports (the `Imports` operationId).
+func (c *ClientWithResponses) ImportsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ImportsResponse, error) {
+	rsp, err := c.Imports(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportsResponse(rsp)
+}
+
+// NewImportWithBodyWithResponse Upload a table and have the node issue its licences 上传表格并导入
+//
+// Needs the right `licence.issue`. The fields stand before the file, which has at most 256 MB.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/imports (the `NewImport` operationId).
+func (c *ClientWithResponses) NewImportWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*NewImportResponse, error) {
+	rsp, err := c.NewImportWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseNewImportResponse(rsp)
+}
+
+// ImportWithResponse How an import stands 查询导入任务
+//
+// Needs the right `licence.issue`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/imports/{id} (the `Import` operationId).
+func (c *ClientWithResponses) ImportWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ImportResponse, error) {
+	rsp, err := c.Import(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportResponse(rsp)
+}
+
+// CancelImportWithBodyWithResponse Stop an import 取消导入
+//
+// Needs the right `licence.issue`. What is issued stays issued.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/imports/{id}/cancel (the `CancelImport` operationId).
+func (c *ClientWithResponses) CancelImportWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelImportResponse, error) {
+	rsp, err := c.CancelImportWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelImportResponse(rsp)
+}
+
+// CancelImportWithResponse Stop an import 取消导入
+//
+// Needs the right `licence.issue`. What is issued stays issued.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/imports/{id}/cancel (the `CancelImport` operationId).
+func (c *ClientWithResponses) CancelImportWithResponse(ctx context.Context, id string, body CancelImportJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelImportResponse, error) {
+	rsp, err := c.CancelImport(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelImportResponse(rsp)
+}
+
+// ImportEventsWithResponse How an import goes on, as server-sent events 导入进度事件流
+//
+// Needs the right `licence.issue`. Each event's data is the import as it stands; the stream ends when the import has.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/imports/{id}/events (the `ImportEvents` operationId).
+func (c *ClientWithResponses) ImportEventsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ImportEventsResponse, error) {
+	rsp, err := c.ImportEvents(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportEventsResponse(rsp)
+}
+
+// ImportRejectsWithResponse The rejected rows of an import, in the format of its file 下载被拒的行
+//
+// Needs the right `licence.issue`. Put right, it can be uploaded again.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/imports/{id}/rejects (the `ImportRejects` operationId).
+func (c *ClientWithResponses) ImportRejectsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ImportRejectsResponse, error) {
+	rsp, err := c.ImportRejects(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportRejectsResponse(rsp)
+}
+
 // IssueWithBodyWithResponse Issue a licence 签发证照
 //
 // Needs the right `licence.issue`.
@@ -11753,6 +12663,190 @@ func ParseEventsResponse(rsp *http.Response) (*EventsResponse, error) {
 	}
 
 	response := &EventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseImportsResponse parses an HTTP response from a ImportsWithResponse call
+func ParseImportsResponse(rsp *http.Response) (*ImportsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ImportList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseNewImportResponse parses an HTTP response from a NewImportWithResponse call
+func ParseNewImportResponse(rsp *http.Response) (*NewImportResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &NewImportResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Import
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseImportResponse parses an HTTP response from a ImportWithResponse call
+func ParseImportResponse(rsp *http.Response) (*ImportResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Import
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelImportResponse parses an HTTP response from a CancelImportWithResponse call
+func ParseCancelImportResponse(rsp *http.Response) (*CancelImportResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelImportResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Import
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseImportEventsResponse parses an HTTP response from a ImportEventsWithResponse call
+func ParseImportEventsResponse(rsp *http.Response) (*ImportEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseImportRejectsResponse parses an HTTP response from a ImportRejectsWithResponse call
+func ParseImportRejectsResponse(rsp *http.Response) (*ImportRejectsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportRejectsResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}

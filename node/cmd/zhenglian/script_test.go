@@ -56,7 +56,7 @@ func TestOnDemo(t *testing.T) {
 				env.Setenv("ADMIN", fmt.Sprint("127.0.0.1:", port+1))
 				return inventCodes(env)
 			},
-			Cmds: map[string]func(*testscript.TestScript, bool, []string){"take": take, "describe": describeNode, "await": await, "damage": damage, "workbook": workbook, "gbk": gbk},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){"take": take, "describe": describeNode, "await": await, "damage": damage, "workbook": workbook, "gbk": gbk, "upload": upload},
 		})
 	})
 	t.Run("enterprises", func(t *testing.T) { importEnterprises(t, dir) })

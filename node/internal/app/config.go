@@ -24,27 +24,29 @@ const ConfigFile = "zhenglian.yaml"
 
 // Config is a node's configuration. Paths are relative to the folder of the file. Unknown keys are refused.
 type Config struct {
-	Node          model.NodeID  `yaml:"node"`                  // this node's id: its certificate's common name
-	Msp           model.MSPID   `yaml:"msp"`                   // its organisation
-	Channel       string        `yaml:"channel"`               // ledger channel
-	Chaincode     string        `yaml:"chaincode"`             // contract name
-	Genesis       string        `yaml:"genesis"`               // file of the genesis document
-	GenesisDigest string        `yaml:"genesis_digest"`        // its digest; a document of another is refused
-	GenesisBlock  string        `yaml:"genesis_block"`         // hash of the ledger's block 0; blocks of another ledger are refused
-	ImportFrom    string        `yaml:"import_from,omitempty"` // hash of block 0 of the ledger that this one took over; "" where it took over none
-	Identity      string        `yaml:"identity"`              // name of the certificate and key files, without extension
-	Listen        string        `yaml:"listen"`                // host:port of the API
-	Admin         string        `yaml:"admin"`                 // host:port of /metrics and the detailed /readyz; loopback only
-	TLSCert       string        `yaml:"tls_cert"`              // PEM; needed when Listen is beyond loopback; read again when renewed
-	TLSKey        string        `yaml:"tls_key"`
-	Lang          string        `yaml:"lang"` // zh or en: the language of the public page's first view
-	Ledger        LedgerConfig  `yaml:"ledger"`
-	OIDC          []OIDC        `yaml:"oidc,omitempty"`  // identity providers whose users sign in here
-	RatePerSecond float64       `yaml:"rate_per_second"` // requests a second of one key; 0: 20,000
-	OutboxLimit   int           `yaml:"outbox_limit"`    // accepted operations that may wait; 0: 200,000
-	Approval      Approval      `yaml:"approval,omitempty"`
-	Push          PushConfig    `yaml:"push,omitempty"` // exchange tables and watched folders of back offices
-	Webhooks      WebhookConfig `yaml:"webhooks,omitempty"`
+	Node          model.NodeID `yaml:"node"`                  // this node's id: its certificate's common name
+	Msp           model.MSPID  `yaml:"msp"`                   // its organisation
+	Channel       string       `yaml:"channel"`               // ledger channel
+	Chaincode     string       `yaml:"chaincode"`             // contract name
+	Genesis       string       `yaml:"genesis"`               // file of the genesis document
+	GenesisDigest string       `yaml:"genesis_digest"`        // its digest; a document of another is refused
+	GenesisBlock  string       `yaml:"genesis_block"`         // hash of the ledger's block 0; blocks of another ledger are refused
+	ImportFrom    string       `yaml:"import_from,omitempty"` // hash of block 0 of the ledger that this one took over; "" where it took over none
+	Identity      string       `yaml:"identity"`              // name of the certificate and key files, without extension
+	Listen        string       `yaml:"listen"`                // host:port of the API
+	Admin         string       `yaml:"admin"`                 // host:port of /metrics and the detailed /readyz; loopback only
+	TLSCert       string       `yaml:"tls_cert"`              // PEM; needed when Listen is beyond loopback; read again when renewed
+	TLSKey        string       `yaml:"tls_key"`
+	Lang          string       `yaml:"lang"` // zh or en: the language of the public page's first view
+	Ledger        LedgerConfig `yaml:"ledger"`
+	OIDC          []OIDC       `yaml:"oidc,omitempty"`  // identity providers whose users sign in here
+	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one key; 0: 20,000
+	OutboxLimit   int          `yaml:"outbox_limit"`    // accepted operations that may wait; 0: 200,000
+	Approval      Approval     `yaml:"approval,omitempty"`
+	// ImportsKeep is how long the files of imports that ended are kept: they hold personal data ("168h"); 0: 7 days.
+	ImportsKeep time.Duration `yaml:"imports_keep,omitempty"`
+	Push        PushConfig    `yaml:"push,omitempty"` // exchange tables and watched folders of back offices
+	Webhooks    WebhookConfig `yaml:"webhooks,omitempty"`
 
 	AccessLog AccessLogConfig `yaml:"access_log,omitempty"`
 

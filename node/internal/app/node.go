@@ -24,6 +24,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/follow"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
+	"github.com/zhenglian/zhenglian/node/internal/imports"
 	"github.com/zhenglian/zhenglian/node/internal/inbox"
 	"github.com/zhenglian/zhenglian/node/internal/intake"
 	"github.com/zhenglian/zhenglian/node/internal/keystore"
@@ -56,6 +57,7 @@ type Node struct {
 	verifier *verifier
 	people   *auth.Directory
 	index    *search.Index
+	imports  *imports.Imports
 	signIn   *auth.SignIn
 	api      *httpapi.API
 	metrics  *prometheus.Registry
@@ -284,6 +286,9 @@ func (n *Node) openAPI() error {
 	if err := n.openPeople(); err != nil {
 		return err
 	}
+	if err := n.openImports(); err != nil {
+		return err
+	}
 	if err := n.openSearch(); err != nil {
 		return err
 	}
@@ -291,7 +296,8 @@ func (n *Node) openAPI() error {
 	n.api, err = httpapi.New(httpapi.Config{
 		Gate: newGate(n.signIn, n.cfg.RatePerSecond), Login: n.login(), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Access: n.access, AccessReader: n.access, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
-		Search: searching{n, &agencyTree{}}, Temporary: n.path(exportsDir),
+		Imports: uploads{n},
+		Search:  searching{n, &agencyTree{}}, Temporary: n.path(exportsDir),
 	})
 	return err
 }
@@ -382,6 +388,7 @@ func (n *Node) serve(ctx context.Context) error {
 	pushesEnded := make(chan struct{})
 	go func() { defer close(pushesEnded); n.push.run(pushed) }()
 	told := n.runWebhooks(pushed)
+	n.imports.Start()
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
@@ -405,6 +412,7 @@ func (n *Node) serve(ctx context.Context) error {
 	ended()
 	<-pushesEnded
 	<-told
+	err = errors.Join(err, n.imports.Close())
 	err = errors.Join(err, n.submit.Close())
 	stop()
 	<-followed

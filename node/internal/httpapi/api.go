@@ -38,7 +38,8 @@ type Config struct {
 	Login    Login // nil: browsers do not sign in
 	Inbox    Inbox
 	Batches  Batches
-	Search   Search // nil: as one that is never ready
+	Imports  Imports // nil: the node runs none
+	Search   Search  // nil: as one that is never ready
 
 	Access       Access       // nil: nothing is logged, which only tests want
 	AccessReader AccessReader // nil: there is nothing to read
@@ -64,6 +65,7 @@ type API struct {
 	inbox    Inbox
 	batches  Batches
 	search   Search
+	imports  Imports
 
 	temporary string
 	exports   exports
@@ -96,6 +98,7 @@ func New(c Config) (*API, error) {
 		log: c.Logger, now: c.Clock, metrics: newMetrics(c.Registerer), mux: http.NewServeMux(),
 		run: rand.Text()[:8] + "-", maxStreams: c.MaxStreams, heartbeat: c.Heartbeat, closing: make(chan struct{}),
 	}
+	a.imports = c.Imports
 	if a.search, a.temporary = c.Search, c.Temporary; a.search == nil {
 		a.search = noSearch{}
 	}
@@ -173,12 +176,15 @@ func (a *API) register(version string) error {
 		routeWithdrawDraft: a.postWithdrawDraft, routeResendDraft: a.postResendDraft,
 		routeRegisterBatch: a.postBatch, routeBatch: a.getBatch,
 		routeSearch: a.getSearch, routeSearchExport: a.getSearchExport,
+		routeImports: a.getImports, routeNewImport: a.postImport, routeImport: a.getImport, routeImportEvents: a.getImportEvents,
+		routeImportRejects: a.getImportRejects, routeCancelImport: a.postCancelImport,
 		routeElsewhere: func(*exchange) error { return model.E(model.CodeNotFound) },
 	} {
 		a.mux.Handle(rt.pattern(), a.wrap(rt, handle))
 	}
 	h.writeRoutes()
 	h.writeSearch()
+	h.writeImports()
 	var err error
 	a.document, err = h.finish()
 	return err

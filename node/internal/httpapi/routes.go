@@ -4,6 +4,7 @@ package httpapi
 const (
 	limitOperations = 8 << 20
 	limitQueries    = 2 << 20
+	limitImport     = 257 << 20 // the file itself: 256 MB
 	limitSmall      = 256 << 10
 )
 
@@ -42,6 +43,7 @@ var routes = []*route{
 	routeRegisterBatch, routeBatch,
 	routeSearch, routeSearchExport,
 	routeAccess,
+	routeImports, routeNewImport, routeImport, routeImportEvents, routeImportRejects, routeCancelImport,
 	routeElsewhere,
 }
 
@@ -92,6 +94,13 @@ var (
 	routeLogin    = &route{method: "GET", path: "/auth/login", id: "login", tag: "people", open: true, summary: "Send a browser to the identity provider", zh: "浏览器登录"}
 	routeCallback = &route{method: "GET", path: "/auth/callback", id: "callback", tag: "people", open: true, summary: "Take a browser back from the identity provider", zh: "登录回调"}
 	routeLogout   = &route{method: "POST", path: "/auth/logout", id: "logout", tag: "people", action: ActionReadSelf, summary: "End a browser's session", zh: "退出登录"}
+
+	routeImports       = &route{method: "GET", path: "/v1/imports", id: "imports", tag: "imports", action: "licence.issue", summary: "The imports that the node runs or has run", zh: "导入任务列表"}
+	routeNewImport     = &route{method: "POST", path: "/v1/imports", id: "new-import", tag: "imports", action: "licence.issue", limit: limitImport, summary: "Upload a table and have the node issue its licences", zh: "上传表格并导入"}
+	routeImport        = &route{method: "GET", path: "/v1/imports/{id}", id: "import", tag: "imports", action: "licence.issue", summary: "How an import stands", zh: "查询导入任务"}
+	routeImportEvents  = &route{method: "GET", path: "/v1/imports/{id}/events", id: "import-events", tag: "imports", action: "licence.issue", summary: "How an import goes on, as server-sent events", zh: "导入进度事件流"}
+	routeImportRejects = &route{method: "GET", path: "/v1/imports/{id}/rejects", id: "import-rejects", tag: "imports", action: "licence.issue", summary: "The rejected rows of an import, in the format of its file", zh: "下载被拒的行"}
+	routeCancelImport  = &route{method: "POST", path: "/v1/imports/{id}/cancel", id: "cancel-import", tag: "imports", action: "licence.issue", limit: limitSmall, summary: "Stop an import", zh: "取消导入"}
 
 	// Whatever else is asked for: who is not signed in does not even hear that there is nothing.
 	routeElsewhere = &route{path: "/", id: "elsewhere", tag: "open", hidden: true}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"time"
 
@@ -173,6 +174,36 @@ type Batches interface {
 	Register(ctx context.Context, s Submission, t sdk.BatchTerms) (sdk.HeldBatch, error)
 	// Batch finds one, with the draft that asked for it and who registered it.
 	Batch(ctx context.Context, id string) (b sdk.HeldBatch, principal string, err error)
+}
+
+// Imports runs imports at the node. Who calls has looked at rights; the rights of each operation are looked at again as
+// it is sent. Safe for concurrent use.
+type Imports interface {
+	// Create stores a file and has it imported. Nothing is kept of one that is cut off or too large.
+	Create(r ImportRequest, file io.Reader) (sdk.Import, error)
+	// Get finds an import, and a channel that is closed at its next change.
+	Get(id string) (sdk.Import, <-chan struct{}, error)
+	// List lists all, the newest first.
+	List() []sdk.Import
+	// Cancel stops one; what is issued stays issued.
+	Cancel(id string) (sdk.Import, error)
+	// Rejects opens the rejected rows, and names the file they are in.
+	Rejects(id string) (file io.ReadCloser, name string, err error)
+}
+
+// ImportRequest is who imports what, and how.
+type ImportRequest struct {
+	Principal string
+	Agency    model.AgencyID
+	By        string // name, for people
+	Name      string // of the file
+	MapName   string // of a map that comes with the program, or "" with Map
+	Map       []byte
+	Encoding  string
+	Sheet     string
+	Cached    bool
+	Legacy    bool
+	CheckOnly bool
 }
 
 // Records is what this node has applied of the ledger. Each answer is from one consistent state, the one

@@ -394,7 +394,7 @@ func (m *Imports) Cancel(id string) (sdk.Import, error) {
 	return out, err
 }
 
-// Rejects opens the rejected rows.
+// Rejects opens the rejected rows, and names the file they are in.
 func (m *Imports) Rejects(id string) (*os.File, string, error) {
 	i, _, err := m.Get(id)
 	if err != nil {
@@ -403,9 +403,13 @@ func (m *Imports) Rejects(id string) (*os.File, string, error) {
 	if i.Rejects == "" || i.Erased {
 		return nil, "", model.E(model.CodeNotFound, "rejects")
 	}
-	name := "rejects" + filepath.Ext(i.Rejects)
-	f, err := os.Open(filepath.Join(m.cfg.Dir, id, name))
-	return f, name, err
+	for _, format := range []importer.Format{importer.CSV, importer.XLSX, importer.JSONL} {
+		name := "rejects." + string(format)
+		if f, err := os.Open(filepath.Join(m.cfg.Dir, id, name)); !errors.Is(err, os.ErrNotExist) {
+			return f, name, err
+		}
+	}
+	return nil, "", model.E(model.CodeNotFound, "rejects")
 }
 
 // erase removes the files of imports that ended long ago, and forgets the oldest.

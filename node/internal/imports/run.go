@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -122,23 +123,38 @@ func (m *Imports) work(ctx context.Context, j *job) error {
 	defer journal.Close()
 	m.change(j, func(i *sdk.Import) { i.State, i.Draft = sdk.ImportIssuing, "" })
 	before := journal.Counts().Issued
-	issuing := make(chan importer.Progress, 1) // several goroutines tell of it; one shows the newest
-	shown := make(chan struct{})
-	go func() {
-		defer close(shown)
-		for p := range issuing {
-			n := journal.Counts()
-			m.pace(j, meter.Pace(p, m.cfg.Clock()), &n, c.Bad, &last)
-		}
-	}()
+	var mu sync.Mutex // several goroutines tell of it; one shows the newest
+	newest := importer.Progress{}
 	im.Progress = func(p importer.Progress) {
-		select {
-		case issuing <- p:
-		default:
+		mu.Lock()
+		defer mu.Unlock()
+		if p.Rows > newest.Rows {
+			newest = p
 		}
 	}
+	ended, shown := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(shown)
+		tick := time.NewTicker(300 * time.Millisecond)
+		defer tick.Stop()
+		for told := 0; ; {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			mu.Lock()
+			p := newest
+			mu.Unlock()
+			if p.Rows > told {
+				told = p.Rows
+				n := journal.Counts()
+				m.pace(j, meter.Pace(p, m.cfg.Clock()), &n, c.Bad, &last)
+			}
+		}
+	}()
 	res, err := im.Issue(ctx, journal, c)
-	close(issuing)
+	close(ended)
 	<-shown
 	m.rows.Add(float64(res.Issued - before))
 	m.change(j, func(i *sdk.Import) { i.Issued, i.Already, i.Rejected = res.Issued, res.Already, res.Rejected })
@@ -176,7 +192,7 @@ func (m *Imports) rejects(ctx context.Context, j *job, im *importer.Import, jour
 		return err
 	})
 	if err == nil {
-		m.change(j, func(i *sdk.Import) { i.Rejects = "/v1/imports/" + i.ID + "/" + name })
+		m.change(j, func(i *sdk.Import) { i.Rejects = "/v1/imports/" + i.ID + "/rejects" })
 	}
 	return err
 }
