@@ -103,6 +103,7 @@ const (
 	ProblemCodeSourceUnavailable       ProblemCode = "source_unavailable"
 	ProblemCodeStorageFull             ProblemCode = "storage_full"
 	ProblemCodeSubjectTaken            ProblemCode = "subject_taken"
+	ProblemCodeTargetUnavailable       ProblemCode = "target_unavailable"
 	ProblemCodeTimeMismatch            ProblemCode = "time_mismatch"
 	ProblemCodeTimeSkew                ProblemCode = "time_skew"
 	ProblemCodeTooDeep                 ProblemCode = "too_deep"
@@ -289,6 +290,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeStorageFull:
 		return true
 	case ProblemCodeSubjectTaken:
+		return true
+	case ProblemCodeTargetUnavailable:
 		return true
 	case ProblemCodeTimeMismatch:
 		return true
