@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	cedar "github.com/cedar-policy/cedar-go"
 )
@@ -62,8 +63,18 @@ type Policies struct {
 	rights map[uint32]*rights // under mu; by the set of roles, a bit each
 }
 
-// rights are all decisions on one set of roles. Immutable.
-type rights [len(relationNames)]map[string]Decision
+// rights are all decisions on one set of roles, worked out when the first is asked for: Cedar takes some milliseconds for
+// all of them, which a start need not wait for. Safe for concurrent use.
+type rights struct {
+	policies *Policies
+	roles    []Role
+
+	once  sync.Once
+	table atomic.Pointer[decisions]
+}
+
+// decisions are by relation and action. Immutable.
+type decisions [len(relationNames)]map[string]Decision
 
 // OpenPolicies reads the built-in policies and the node's own, *.cedar in a folder that may be absent ("" for none).
 // Own policies only forbid; one that permits, that asks for what a decision does not depend on, or that names an
@@ -223,13 +234,18 @@ func (p *Policies) Decide(roles []Role, action string, relation Relation) Decisi
 }
 
 func (r *rights) decide(action string, relation Relation) Decision {
-	if d, ok := r[relation][action]; ok {
+	t := r.table.Load()
+	if t == nil {
+		r.once.Do(func() { r.table.Store(r.policies.evaluate(r.roles)) })
+		t = r.table.Load()
+	}
+	if d, ok := t[relation][action]; ok {
 		return d
 	}
 	return Decision{Policy: DefaultDeny}
 }
 
-// of works a set of roles out, or finds what was worked out before.
+// of finds the one place where decisions on a set of roles are kept.
 func (p *Policies) of(roles []Role) *rights {
 	var set uint32
 	for _, r := range roles {
@@ -241,14 +257,14 @@ func (p *Policies) of(roles []Role) *rights {
 	defer p.mu.Unlock()
 	r, ok := p.rights[set]
 	if !ok {
-		r = p.evaluate(roles)
+		r = &rights{policies: p, roles: slices.Clone(roles)}
 		p.rights[set] = r
 	}
 	return r
 }
 
 // evaluate asks Cedar for every action and relation.
-func (p *Policies) evaluate(roles []Role) *rights {
+func (p *Policies) evaluate(roles []Role) *decisions {
 	uid := func(typ, id string) cedar.EntityUID {
 		return cedar.NewEntityUID(cedar.EntityType(typ), cedar.String(id))
 	}
@@ -276,7 +292,7 @@ func (p *Policies) evaluate(roles []Role) *rights {
 		}
 		add(uid("Action", a.Name), groups...)
 	}
-	out := new(rights)
+	out := new(decisions)
 	for relation := range relationNames {
 		out[relation] = make(map[string]Decision, len(Actions))
 		for _, a := range Actions {
