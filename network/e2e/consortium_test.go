@@ -53,7 +53,7 @@ func (c *consortium) foreignRefused() {
 		t.Errorf("Hebei cancels Beijing's licence: %d %.300s %v", a.status, a.body, err)
 	}
 	a, err = hebei.post("/v1/operations", encodeDrafts(t, issueDraft(t, "bj-scjg", "foreign-2", 2)))
-	if p := a.problem(); err != nil || p.Code != model.CodeNotActingFor || p.Index == nil {
+	if p := a.problem(); err != nil || p.Code != model.CodeForbidden || p.Index == nil {
 		t.Errorf("Hebei issues as Beijing: %d %.300s %v", a.status, a.body, err)
 	}
 	a, err = beijing.send(context.Background(), http.MethodPost, beijing.url+"/v1/operations", hebei.keys["approver"], encodeDrafts(t, issueDraft(t, "bj-scjg", "foreign-3", 3)))

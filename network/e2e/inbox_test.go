@@ -334,6 +334,9 @@ func TestRuleOff(t *testing.T) {
 			return c.Name == "approval" && strings.Contains(c.Detail, "two-person rule off: [endings] (值班只有一人)")
 		})
 	})
+	if status, out, _ := command(t, "doctor", "--dir", n.dir, "--lang", "en"); status != 1 || !strings.Contains(string(out), "two-person rule off") {
+		t.Errorf("doctor: status %d\n%s", status, out)
+	}
 	ctx := background(t)
 	records := n.issued("off", 1)
 	if _, err := n.as("drafter").Act(ctx, records[0], model.LicenceCancel, ending("1"), sdk.Write{}); codeOf(err) != model.CodeForbidden {
