@@ -865,6 +865,71 @@ type Drafts struct {
 // Drafts1 defines model for Drafts.1.
 type Drafts1 = []Draft
 
+// ElsspAnswer defines model for ElsspAnswer.
+type ElsspAnswer struct {
+	Code    string              `json:"code"`
+	Data    *[]ElsspCertificate `json:"data,omitempty"`
+	Field   *string             `json:"field,omitempty"`
+	Message string              `json:"message"`
+	More    *bool               `json:"more,omitempty"`
+	Status  string              `json:"status"`
+}
+
+// ElsspByHolder defines model for ElsspByHolder.
+type ElsspByHolder struct {
+	CZZTDM       string    `json:"CZZTDM"`
+	CZZTDMLXDM   *string   `json:"CZZTDMLXDM,omitempty"`
+	UseFor       string    `json:"UseFor"`
+	ZZLXDM       *[]string `json:"ZZLXDM,omitempty"`
+	BusinessCode string    `json:"businessCode"`
+	ItemCode     string    `json:"itemCode"`
+	ItemName     string    `json:"itemName"`
+	OrgName      string    `json:"orgName"`
+	Username     string    `json:"username"`
+}
+
+// ElsspByID defines model for ElsspByID.
+type ElsspByID struct {
+	CertificateID string `json:"CertificateID"`
+	UseFor        string `json:"UseFor"`
+	BusinessCode  string `json:"businessCode"`
+	ItemCode      string `json:"itemCode"`
+	ItemName      string `json:"itemName"`
+	OrgName       string `json:"orgName"`
+	Username      string `json:"username"`
+}
+
+// ElsspCertificate defines model for ElsspCertificate.
+type ElsspCertificate struct {
+	CZZT       string                 `json:"CZZT"`
+	CZZTDM     string                 `json:"CZZTDM"`
+	CZZTDMLX   string                 `json:"CZZTDMLX"`
+	CZZTDMLXDM string                 `json:"CZZTDMLXDM"`
+	KZ         map[string]interface{} `json:"KZ"`
+	ZZBFJG     string                 `json:"ZZBFJG"`
+	ZZBFJGDM   string                 `json:"ZZBFJGDM"`
+	ZZBFRQ     string                 `json:"ZZBFRQ"`
+	ZZBH       string                 `json:"ZZBH"`
+	ZZBS       string                 `json:"ZZBS"`
+	ZZLXDM     string                 `json:"ZZLXDM"`
+	ZZLXMC     string                 `json:"ZZLXMC"`
+	ZZMC       string                 `json:"ZZMC"`
+	ZZYXQJZRQ  string                 `json:"ZZYXQJZRQ"`
+	ZZYXQQSRQ  string                 `json:"ZZYXQQSRQ"`
+	File       *ElsspFile             `json:"file,omitempty"`
+	Reason     string                 `json:"reason"`
+	ReasonZh   string                 `json:"reasonZh"`
+	Verdict    string                 `json:"verdict"`
+}
+
+// ElsspFile defines model for ElsspFile.
+type ElsspFile struct {
+	Held   bool    `json:"held"`
+	Sealed bool    `json:"sealed"`
+	Sha256 *string `json:"sha256,omitempty"`
+	Sm3    *string `json:"sm3,omitempty"`
+}
+
 // Event defines model for Event.
 type Event struct {
 	Agency    string      `json:"agency"`
@@ -1931,6 +1996,18 @@ type ExportLicencesParamsSort string
 
 // ExportLicencesParamsFormat defines parameters for ExportLicences.
 type ExportLicencesParamsFormat string
+
+// ElsspDataByIdJSONRequestBody defines body for ElsspDataById for application/json ContentType.
+type ElsspDataByIdJSONRequestBody = ElsspByID
+
+// ElsspDataByHolderJSONRequestBody defines body for ElsspDataByHolder for application/json ContentType.
+type ElsspDataByHolderJSONRequestBody = ElsspByHolder
+
+// ElsspFileByIdJSONRequestBody defines body for ElsspFileById for application/json ContentType.
+type ElsspFileByIdJSONRequestBody = ElsspByID
+
+// ElsspFileByHolderJSONRequestBody defines body for ElsspFileByHolder for application/json ContentType.
+type ElsspFileByHolderJSONRequestBody = ElsspByHolder
 
 // PublicVerifyJSONRequestBody defines body for PublicVerify for application/json ContentType.
 type PublicVerifyJSONRequestBody = PublicQuery
@@ -3143,6 +3220,78 @@ type ClientInterface interface {
 	// Corresponds with POST /auth/logout (the `Logout` operationId).
 	Logout(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ElsspDataByIdWithBody A licence's data by its identifier 按证照标识获取证照数据
+	//
+	// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateDataByCertificateID (the `ElsspDataById` operationId).
+	ElsspDataByIdWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ElsspDataById A licence's data by its identifier 按证照标识获取证照数据
+	//
+	// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateDataByCertificateID (the `ElsspDataById` operationId).
+	ElsspDataById(ctx context.Context, body ElsspDataByIdJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ElsspDataByHolderWithBody A holder's licences 按持证主体获取证照数据
+	//
+	// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateDataByHolder (the `ElsspDataByHolder` operationId).
+	ElsspDataByHolderWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ElsspDataByHolder A holder's licences 按持证主体获取证照数据
+	//
+	// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateDataByHolder (the `ElsspDataByHolder` operationId).
+	ElsspDataByHolder(ctx context.Context, body ElsspDataByHolderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ElsspFileByIdWithBody A licence's file by its identifier 按证照标识获取证照文件
+	//
+	// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateFileByCertificateID (the `ElsspFileById` operationId).
+	ElsspFileByIdWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ElsspFileById A licence's file by its identifier 按证照标识获取证照文件
+	//
+	// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateFileByCertificateID (the `ElsspFileById` operationId).
+	ElsspFileById(ctx context.Context, body ElsspFileByIdJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ElsspFileByHolderWithBody The files of a holder's licences 按持证主体获取证照文件
+	//
+	// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateFileByHolder (the `ElsspFileByHolder` operationId).
+	ElsspFileByHolderWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ElsspFileByHolder The files of a holder's licences 按持证主体获取证照文件
+	//
+	// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateFileByHolder (the `ElsspFileByHolder` operationId).
+	ElsspFileByHolder(ctx context.Context, body ElsspFileByHolderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// Healthz Whether the process lives 进程是否存活
 	//
 	// Corresponds with GET /healthz (the `Healthz` operationId).
@@ -3704,6 +3853,158 @@ func (c *Client) Login(ctx context.Context, params *LoginParams, reqEditors ...R
 // Corresponds with POST /auth/logout (the `Logout` operationId).
 func (c *Client) Logout(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewLogoutRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ElsspDataByIdWithBody A licence's data by its identifier 按证照标识获取证照数据
+//
+// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /elssp/v1/GetCertificateDataByCertificateID (the `ElsspDataById` operationId).
+func (c *Client) ElsspDataByIdWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewElsspDataByIdRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ElsspDataById A licence's data by its identifier 按证照标识获取证照数据
+//
+// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /elssp/v1/GetCertificateDataByCertificateID (the `ElsspDataById` operationId).
+func (c *Client) ElsspDataById(ctx context.Context, body ElsspDataByIdJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewElsspDataByIdRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ElsspDataByHolderWithBody A holder's licences 按持证主体获取证照数据
+//
+// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /elssp/v1/GetCertificateDataByHolder (the `ElsspDataByHolder` operationId).
+func (c *Client) ElsspDataByHolderWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewElsspDataByHolderRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ElsspDataByHolder A holder's licences 按持证主体获取证照数据
+//
+// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /elssp/v1/GetCertificateDataByHolder (the `ElsspDataByHolder` operationId).
+func (c *Client) ElsspDataByHolder(ctx context.Context, body ElsspDataByHolderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewElsspDataByHolderRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ElsspFileByIdWithBody A licence's file by its identifier 按证照标识获取证照文件
+//
+// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /elssp/v1/GetCertificateFileByCertificateID (the `ElsspFileById` operationId).
+func (c *Client) ElsspFileByIdWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewElsspFileByIdRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ElsspFileById A licence's file by its identifier 按证照标识获取证照文件
+//
+// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /elssp/v1/GetCertificateFileByCertificateID (the `ElsspFileById` operationId).
+func (c *Client) ElsspFileById(ctx context.Context, body ElsspFileByIdJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewElsspFileByIdRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ElsspFileByHolderWithBody The files of a holder's licences 按持证主体获取证照文件
+//
+// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /elssp/v1/GetCertificateFileByHolder (the `ElsspFileByHolder` operationId).
+func (c *Client) ElsspFileByHolderWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewElsspFileByHolderRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ElsspFileByHolder The files of a holder's licences 按持证主体获取证照文件
+//
+// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /elssp/v1/GetCertificateFileByHolder (the `ElsspFileByHolder` operationId).
+func (c *Client) ElsspFileByHolder(ctx context.Context, body ElsspFileByHolderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewElsspFileByHolderRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5070,6 +5371,166 @@ func NewLogoutRequest(server string) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewElsspDataByIdRequest calls the generic ElsspDataById builder with application/json body
+func NewElsspDataByIdRequest(server string, body ElsspDataByIdJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewElsspDataByIdRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewElsspDataByIdRequestWithBody constructs an http.Request for the ElsspDataById method, with any body, and a specified content type
+func NewElsspDataByIdRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/elssp/v1/GetCertificateDataByCertificateID")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewElsspDataByHolderRequest calls the generic ElsspDataByHolder builder with application/json body
+func NewElsspDataByHolderRequest(server string, body ElsspDataByHolderJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewElsspDataByHolderRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewElsspDataByHolderRequestWithBody constructs an http.Request for the ElsspDataByHolder method, with any body, and a specified content type
+func NewElsspDataByHolderRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/elssp/v1/GetCertificateDataByHolder")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewElsspFileByIdRequest calls the generic ElsspFileById builder with application/json body
+func NewElsspFileByIdRequest(server string, body ElsspFileByIdJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewElsspFileByIdRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewElsspFileByIdRequestWithBody constructs an http.Request for the ElsspFileById method, with any body, and a specified content type
+func NewElsspFileByIdRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/elssp/v1/GetCertificateFileByCertificateID")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewElsspFileByHolderRequest calls the generic ElsspFileByHolder builder with application/json body
+func NewElsspFileByHolderRequest(server string, body ElsspFileByHolderJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewElsspFileByHolderRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewElsspFileByHolderRequestWithBody constructs an http.Request for the ElsspFileByHolder method, with any body, and a specified content type
+func NewElsspFileByHolderRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/elssp/v1/GetCertificateFileByHolder")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -8376,6 +8837,78 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /auth/logout (the `Logout` operationId).
 	LogoutWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*LogoutResponse, error)
 
+	// ElsspDataByIdWithBodyWithResponse A licence's data by its identifier 按证照标识获取证照数据
+	//
+	// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateDataByCertificateID (the `ElsspDataById` operationId).
+	ElsspDataByIdWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ElsspDataByIdResponse, error)
+
+	// ElsspDataByIdWithResponse A licence's data by its identifier 按证照标识获取证照数据
+	//
+	// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateDataByCertificateID (the `ElsspDataById` operationId).
+	ElsspDataByIdWithResponse(ctx context.Context, body ElsspDataByIdJSONRequestBody, reqEditors ...RequestEditorFn) (*ElsspDataByIdResponse, error)
+
+	// ElsspDataByHolderWithBodyWithResponse A holder's licences 按持证主体获取证照数据
+	//
+	// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateDataByHolder (the `ElsspDataByHolder` operationId).
+	ElsspDataByHolderWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ElsspDataByHolderResponse, error)
+
+	// ElsspDataByHolderWithResponse A holder's licences 按持证主体获取证照数据
+	//
+	// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateDataByHolder (the `ElsspDataByHolder` operationId).
+	ElsspDataByHolderWithResponse(ctx context.Context, body ElsspDataByHolderJSONRequestBody, reqEditors ...RequestEditorFn) (*ElsspDataByHolderResponse, error)
+
+	// ElsspFileByIdWithBodyWithResponse A licence's file by its identifier 按证照标识获取证照文件
+	//
+	// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateFileByCertificateID (the `ElsspFileById` operationId).
+	ElsspFileByIdWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ElsspFileByIdResponse, error)
+
+	// ElsspFileByIdWithResponse A licence's file by its identifier 按证照标识获取证照文件
+	//
+	// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateFileByCertificateID (the `ElsspFileById` operationId).
+	ElsspFileByIdWithResponse(ctx context.Context, body ElsspFileByIdJSONRequestBody, reqEditors ...RequestEditorFn) (*ElsspFileByIdResponse, error)
+
+	// ElsspFileByHolderWithBodyWithResponse The files of a holder's licences 按持证主体获取证照文件
+	//
+	// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateFileByHolder (the `ElsspFileByHolder` operationId).
+	ElsspFileByHolderWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ElsspFileByHolderResponse, error)
+
+	// ElsspFileByHolderWithResponse The files of a holder's licences 按持证主体获取证照文件
+	//
+	// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /elssp/v1/GetCertificateFileByHolder (the `ElsspFileByHolder` operationId).
+	ElsspFileByHolderWithResponse(ctx context.Context, body ElsspFileByHolderJSONRequestBody, reqEditors ...RequestEditorFn) (*ElsspFileByHolderResponse, error)
+
 	// HealthzWithResponse Whether the process lives 进程是否存活
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -9057,6 +9590,226 @@ func (r LogoutResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r LogoutResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ElsspDataByIdResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ElsspAnswer
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *ElsspAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ElsspDataByIdResponse) GetJSON200() *ElsspAnswer {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r ElsspDataByIdResponse) GetJSONDefault() *ElsspAnswer {
+	return r.JSONDefault
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ElsspDataByIdResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ElsspDataByIdResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ElsspDataByIdResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ElsspDataByIdResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ElsspDataByIdResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ElsspDataByHolderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ElsspAnswer
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *ElsspAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ElsspDataByHolderResponse) GetJSON200() *ElsspAnswer {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r ElsspDataByHolderResponse) GetJSONDefault() *ElsspAnswer {
+	return r.JSONDefault
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ElsspDataByHolderResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ElsspDataByHolderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ElsspDataByHolderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ElsspDataByHolderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ElsspDataByHolderResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ElsspFileByIdResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ElsspAnswer
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *ElsspAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ElsspFileByIdResponse) GetJSON200() *ElsspAnswer {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r ElsspFileByIdResponse) GetJSONDefault() *ElsspAnswer {
+	return r.JSONDefault
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ElsspFileByIdResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ElsspFileByIdResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ElsspFileByIdResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ElsspFileByIdResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ElsspFileByIdResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ElsspFileByHolderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ElsspAnswer
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *ElsspAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ElsspFileByHolderResponse) GetJSON200() *ElsspAnswer {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r ElsspFileByHolderResponse) GetJSONDefault() *ElsspAnswer {
+	return r.JSONDefault
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ElsspFileByHolderResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ElsspFileByHolderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ElsspFileByHolderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ElsspFileByHolderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ElsspFileByHolderResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -11211,6 +11964,126 @@ func (c *ClientWithResponses) LogoutWithResponse(ctx context.Context, reqEditors
 	return ParseLogoutResponse(rsp)
 }
 
+// ElsspDataByIdWithBodyWithResponse A licence's data by its identifier 按证照标识获取证照数据
+//
+// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /elssp/v1/GetCertificateDataByCertificateID (the `ElsspDataById` operationId).
+func (c *ClientWithResponses) ElsspDataByIdWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ElsspDataByIdResponse, error) {
+	rsp, err := c.ElsspDataByIdWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseElsspDataByIdResponse(rsp)
+}
+
+// ElsspDataByIdWithResponse A licence's data by its identifier 按证照标识获取证照数据
+//
+// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /elssp/v1/GetCertificateDataByCertificateID (the `ElsspDataById` operationId).
+func (c *ClientWithResponses) ElsspDataByIdWithResponse(ctx context.Context, body ElsspDataByIdJSONRequestBody, reqEditors ...RequestEditorFn) (*ElsspDataByIdResponse, error) {
+	rsp, err := c.ElsspDataById(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseElsspDataByIdResponse(rsp)
+}
+
+// ElsspDataByHolderWithBodyWithResponse A holder's licences 按持证主体获取证照数据
+//
+// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /elssp/v1/GetCertificateDataByHolder (the `ElsspDataByHolder` operationId).
+func (c *ClientWithResponses) ElsspDataByHolderWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ElsspDataByHolderResponse, error) {
+	rsp, err := c.ElsspDataByHolderWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseElsspDataByHolderResponse(rsp)
+}
+
+// ElsspDataByHolderWithResponse A holder's licences 按持证主体获取证照数据
+//
+// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /elssp/v1/GetCertificateDataByHolder (the `ElsspDataByHolder` operationId).
+func (c *ClientWithResponses) ElsspDataByHolderWithResponse(ctx context.Context, body ElsspDataByHolderJSONRequestBody, reqEditors ...RequestEditorFn) (*ElsspDataByHolderResponse, error) {
+	rsp, err := c.ElsspDataByHolder(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseElsspDataByHolderResponse(rsp)
+}
+
+// ElsspFileByIdWithBodyWithResponse A licence's file by its identifier 按证照标识获取证照文件
+//
+// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /elssp/v1/GetCertificateFileByCertificateID (the `ElsspFileById` operationId).
+func (c *ClientWithResponses) ElsspFileByIdWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ElsspFileByIdResponse, error) {
+	rsp, err := c.ElsspFileByIdWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseElsspFileByIdResponse(rsp)
+}
+
+// ElsspFileByIdWithResponse A licence's file by its identifier 按证照标识获取证照文件
+//
+// Needs the right `verify`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /elssp/v1/GetCertificateFileByCertificateID (the `ElsspFileById` operationId).
+func (c *ClientWithResponses) ElsspFileByIdWithResponse(ctx context.Context, body ElsspFileByIdJSONRequestBody, reqEditors ...RequestEditorFn) (*ElsspFileByIdResponse, error) {
+	rsp, err := c.ElsspFileById(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseElsspFileByIdResponse(rsp)
+}
+
+// ElsspFileByHolderWithBodyWithResponse The files of a holder's licences 按持证主体获取证照文件
+//
+// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /elssp/v1/GetCertificateFileByHolder (the `ElsspFileByHolder` operationId).
+func (c *ClientWithResponses) ElsspFileByHolderWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ElsspFileByHolderResponse, error) {
+	rsp, err := c.ElsspFileByHolderWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseElsspFileByHolderResponse(rsp)
+}
+
+// ElsspFileByHolderWithResponse The files of a holder's licences 按持证主体获取证照文件
+//
+// Needs the right `search`. Every answer, refusals included, has the envelope of these services. The six elements of use are required and stand in the access log, the clerk as a pseudonym. A node holds no files yet: the answer is `file_not_held` (404) with the file's digests.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /elssp/v1/GetCertificateFileByHolder (the `ElsspFileByHolder` operationId).
+func (c *ClientWithResponses) ElsspFileByHolderWithResponse(ctx context.Context, body ElsspFileByHolderJSONRequestBody, reqEditors ...RequestEditorFn) (*ElsspFileByHolderResponse, error) {
+	rsp, err := c.ElsspFileByHolder(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseElsspFileByHolderResponse(rsp)
+}
+
 // HealthzWithResponse Whether the process lives 进程是否存活
 //
 // Returns a wrapper object for the known response body format(s).
@@ -12222,6 +13095,166 @@ func ParseLogoutResponse(rsp *http.Response) (*LogoutResponse, error) {
 		break // No content-type
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseElsspDataByIdResponse parses an HTTP response from a ElsspDataByIdWithResponse call
+func ParseElsspDataByIdResponse(rsp *http.Response) (*ElsspDataByIdResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ElsspDataByIdResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ElsspAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.Header.Get("Content-Type") == "application/json" && true:
+		var dest ElsspAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	case rsp.Header.Get("Content-Type") == "application/problem+json" && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseElsspDataByHolderResponse parses an HTTP response from a ElsspDataByHolderWithResponse call
+func ParseElsspDataByHolderResponse(rsp *http.Response) (*ElsspDataByHolderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ElsspDataByHolderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ElsspAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.Header.Get("Content-Type") == "application/json" && true:
+		var dest ElsspAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	case rsp.Header.Get("Content-Type") == "application/problem+json" && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseElsspFileByIdResponse parses an HTTP response from a ElsspFileByIdWithResponse call
+func ParseElsspFileByIdResponse(rsp *http.Response) (*ElsspFileByIdResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ElsspFileByIdResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ElsspAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.Header.Get("Content-Type") == "application/json" && true:
+		var dest ElsspAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	case rsp.Header.Get("Content-Type") == "application/problem+json" && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseElsspFileByHolderResponse parses an HTTP response from a ElsspFileByHolderWithResponse call
+func ParseElsspFileByHolderResponse(rsp *http.Response) (*ElsspFileByHolderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ElsspFileByHolderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ElsspAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.Header.Get("Content-Type") == "application/json" && true:
+		var dest ElsspAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	case rsp.Header.Get("Content-Type") == "application/problem+json" && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err

@@ -182,9 +182,13 @@ func (a *API) register(version string) error {
 	} {
 		a.mux.Handle(rt.pattern(), a.wrap(rt, handle))
 	}
+	for rt, handle := range a.elsspRoutes() {
+		a.mux.Handle(rt.pattern(), a.wrap(rt, handle))
+	}
 	h.writeRoutes()
 	h.writeSearch()
 	h.writeImports()
+	h.writeElssp()
 	var err error
 	a.document, err = h.finish()
 	return err

@@ -168,7 +168,12 @@ func (x *exchange) fail(err error) {
 	h := x.Header()
 	setErrorHeaders(h, err, p.Status)
 	h["Content-Type"] = problems
-	b := appendProblem(nil, p)
+	var b []byte
+	if x.rt.envelope {
+		h["Content-Type"], b = jsonType, elsspProblem(p)
+	} else {
+		b = appendProblem(nil, p)
+	}
 	h["Content-Length"] = []string{strconv.Itoa(len(b))}
 	x.WriteHeader(p.Status)
 	_, _ = x.Write(b) // the client may be gone; there is nobody to tell

@@ -47,6 +47,7 @@ func newDocument(version string) *document {
 				{Name: "operations", Description: "Everything that changes the ledger 操作"},
 				{Name: "licences", Description: "Operations on licences in a friendlier shape 证照"},
 				{Name: "verify", Description: "Verdicts 核验"},
+				{Name: "elssp", Description: "The calls of licence sharing services 电子证照共享服务"},
 				{Name: "records", Description: "What the ledger holds, and its history 记录"},
 				{Name: "search", Description: "Finding licences 检索"},
 				{Name: "registry", Description: "Organisations, agencies, types, proposals 登记簿"},
@@ -243,6 +244,13 @@ func (d *document) finish() ([]byte, error) {
 			}
 		}
 		op.Responses["default"] = &huma.Response{Description: "A problem", Content: content("application/problem+json", problem)}
+		if rt.envelope {
+			for status, r := range op.Responses {
+				if status >= "400" { // "default", too; a problem only where the access log could not take the entry
+					r.Content["application/json"] = &huma.MediaType{Schema: d.schema(sdk.ElsspAnswer{})}
+				}
+			}
+		}
 	}
 	d.openAnswers()
 	return json.Marshal(d.config.OpenAPI)

@@ -19,6 +19,7 @@ type route struct {
 	limit        int    // of the body, 0 for none
 	hidden       bool   // not part of the documented API
 	reads        bool   // a POST that changes nothing, so that its entry in the access log need not be awaited
+	envelope     bool   // refusals have the envelope of /elssp/v1, not a problem
 }
 
 // pattern is the route's pattern on the mux, and its name in metrics.
@@ -42,6 +43,7 @@ var routes = []*route{
 	routeDrafts, routeDraft, routeApproveDraft, routeRejectDraft, routeWithdrawDraft, routeResendDraft,
 	routeRegisterBatch, routeBatch,
 	routeSearch, routeSearchExport,
+	routeElsspDataByID, routeElsspDataByHolder, routeElsspFileByID, routeElsspFileByHolder,
 	routeAccess,
 	routeImports, routeNewImport, routeImport, routeImportEvents, routeImportRejects, routeCancelImport,
 	routeElsewhere,
