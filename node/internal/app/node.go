@@ -286,6 +286,7 @@ func (n *Node) openAPI() error {
 	if err := n.openPeople(); err != nil {
 		return err
 	}
+	n.metrics.MustRegister(n.signIn.Collectors()...)
 	if err := n.openImports(); err != nil {
 		return err
 	}

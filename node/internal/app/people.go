@@ -127,13 +127,20 @@ func (h health) issuers() []sdk.Component {
 func (n *Node) refreshPeople(ctx context.Context) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
+	said := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := n.people.Refresh(); err != nil {
+			err := n.people.Refresh()
+			switch {
+			case err == nil && said != "":
+				n.log.Info("people and API keys are read again")
+				said = ""
+			case err != nil && err.Error() != said:
 				n.log.Error("people and API keys cannot be read; those known before stay in force", "error", err)
+				said = err.Error()
 			}
 		}
 	}

@@ -39,7 +39,8 @@ type Directory struct {
 	peopleWere fs.FileInfo // under mu
 	changed    func([]Changed)
 
-	current atomic.Pointer[table]
+	current    atomic.Pointer[table]
+	unreadable atomic.Bool // when they were last looked at
 }
 
 // Changed tells that a user or key is not what it was. What is people.add, people.change, people.disable, people.enable,
@@ -109,9 +110,10 @@ func (d *Directory) OnChange(f func([]Changed)) { d.changed = f }
 
 // Refresh reads the files again if another process has changed them. Files that cannot be read leave the directory as
 // it was and return the error.
-func (d *Directory) Refresh() error {
+func (d *Directory) Refresh() (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer func() { d.unreadable.Store(err != nil) }()
 	keys, err := same(d.path(KeyFile), d.keysWere)
 	if err != nil {
 		return err

@@ -87,6 +87,19 @@ func (s *sessions) find(token string, used bool) (Subject, bool) {
 	return found.subject, true
 }
 
+func (s *sessions) count() int {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, one := range s.by {
+		if !one.over(now) {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *sessions) end(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
