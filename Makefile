@@ -10,7 +10,7 @@ NETWORK_FLAGS ?=
 OUT ?=
 ARCH ?=
 
-.PHONY: build demo test soak lint bench bench-fabric network-up network-down params release openapi clients
+.PHONY: build demo test soak lint bench bench-fabric network-up network-down params release release-check openapi clients
 
 build: ## the binaries, into bin/
 	$(GO) build -trimpath -o bin/ $(PROGRAMS)
@@ -55,3 +55,6 @@ clients: openapi ## and the Go and TypeScript clients that are generated from it
 
 release: ## archives, deb, rpm, sources, checksums of the last commit, into out/release; ARCH=amd64 makes a part
 	OUT=$(OUT) ARCH=$(ARCH) sh scripts/release.sh
+
+release-check: ## makes it twice, compares byte by byte, looks at it, installs it into a fresh root; STRICT=1 as for test
+	STRICT=$(STRICT) ARCH=$(ARCH) sh scripts/release-check.sh

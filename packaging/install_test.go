@@ -177,7 +177,7 @@ func ids(t *testing.T, root, name string) (uid, gid uint32) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(?m)^` + name + `:[^:]*:(\d+):(\d+):[^:]*:([^:]*):([^:]*)$`).FindStringSubmatch(string(raw))
+	m := regexp.MustCompile(`(?m)^` + name + `:[^:]*:(\d+):(\d+):[^:]*:([^:]*):([^:\n]*)$`).FindStringSubmatch(string(raw))
 	if m == nil {
 		t.Fatalf("there is no user %s", name)
 	}
