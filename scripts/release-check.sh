@@ -12,14 +12,15 @@ for tool in debootstrap rpm; do
 		apt-get -qq update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $tool >/dev/null || true
 	fi
 done
+commit=$(git rev-parse HEAD) # once: somebody may go on working here
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT INT TERM
-ARCH=$arch OUT="$work/first" sh scripts/release.sh
+COMMIT=$commit ARCH=$arch OUT="$work/first" sh scripts/release.sh
 
 second="$work/the second time, in a folder with a longer name"
 modules=$(go env GOMODCACHE)
 git clone -q . "$second/tree"
-git -C "$second/tree" checkout -q --detach "$(git rev-parse HEAD)"
+git -C "$second/tree" checkout -q --detach "$commit"
 (
 	umask 077
 	unset GOFLAGS
