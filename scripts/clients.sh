@@ -28,6 +28,9 @@ check)
 		exit 1
 	fi
 	(cd clients/go && go vet ./... && go test ./...)
+	# The example in the page compiles as well.
+	sed -n '/^```ts$/,/^```$/{/^```/d;p;}' clients/typescript/README.md |
+		sed 's#"@zhenglian/client"#"../src/index.js"#' >clients/typescript/test/readme.ts
 	(cd clients/typescript && npx tsc && npm test --silent)
 	;;
 *)
