@@ -354,6 +354,20 @@ func TestKilledFolder(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(inbox, "*.json")); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
+	pushed := map[string]bool{} // what a folder pushed stands in the access log, in the name of its key
+	for e, err := range p.client("auditor").Access(t.Context(), sdk.AccessQuery{Agency: "bj-scjg"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range e.Records {
+			if e.Route == "push" && e.Action == "licence.issue" && e.Allowed && e.Status == 202 && strings.HasPrefix(e.Person, "key-") {
+				pushed[r.ID] = true
+			}
+		}
+	}
+	if len(pushed) != files {
+		t.Errorf("%d of %d pushed licences are in the access log", len(pushed), files)
+	}
 }
 
 // The real program tells a receiver of every event, in order, over a kill; what it gives up an operator sees and sends

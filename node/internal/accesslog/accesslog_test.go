@@ -635,15 +635,54 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// BenchmarkAppend is what an entry costs in all, its chaining and writing included; BenchmarkEncode the greater part of what
+// the request itself pays.
 func BenchmarkAppend(b *testing.B) {
-	l, _ := create(b, Options{})
+	l, dir := create(b, Options{})
 	e := fill(0)
 	b.ReportAllocs()
 	b.ResetTimer()
-	for i := range b.N {
+	for range b.N {
 		for l.Append(&e) != nil { // the queue is full: as fast as the writer
 			time.Sleep(100 * time.Microsecond)
 		}
-		e.Sequence = uint64(i)
+	}
+	must(l.Sync(context.Background()))(b)
+	b.StopTimer()
+	var size int64
+	for _, f := range must(listSegments(dir))(b) {
+		size += f.size
+	}
+	b.ReportMetric(float64(size)/float64(b.N), "bytes/entry")
+}
+
+func BenchmarkEncode(b *testing.B) {
+	e := fill(0)
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = encode(buf[:0], &e)
+	}
+}
+
+// BenchmarkWhoLooked asks for one record of a log of a million entries in closed files.
+func BenchmarkWhoLooked(b *testing.B) {
+	l, _ := create(b, Options{})
+	for i := range 1_000_000 {
+		e := fill(4 * i)
+		e.Time = fill(0).Time
+		e.Records[0].ID = fmt.Sprint("bj-scjg.", 1+i%200_000)
+		for l.Append(&e) != nil {
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	must(l.Sync(context.Background()))(b)
+	q := Query{Record: rec("licence", "bj-scjg.777"), Limit: 1000}
+	must(l.Search(context.Background(), q))(b) // makes the indexes
+	b.ResetTimer()
+	for range b.N {
+		if p := must(l.Search(context.Background(), q))(b); len(p.Entries) != 5 {
+			b.Fatal(len(p.Entries))
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -262,26 +263,74 @@ func (p *pushedIn) caller() (httpapi.Caller, error) {
 func (p *pushedIn) Accept(ctx context.Context, principal, key string, digest model.Digest, drafts []model.Draft) (string, int, error) {
 	c, err := p.caller()
 	if err != nil {
+		p.n.access.Count(http.StatusUnauthorized)
+		return "", -1, err
+	}
+	if err := p.n.access.Ready(); err != nil {
 		return "", -1, err
 	}
 	drafts = append([]model.Draft(nil), drafts...) // Accept keeps parts of them
+	var decision httpapi.Decision
 	for i := range drafts {
 		if drafts[i].Agency == "" {
 			drafts[i].Agency = c.Agency()
 		}
-		if !c.Decide(string(drafts[i].Type), drafts[i].Agency).Allowed {
-			return "", i, model.E(model.CodeForbidden)
+		if decision = c.Decide(string(drafts[i].Type), drafts[i].Agency); !decision.Allowed {
+			err := model.E(model.CodeForbidden)
+			if failed := p.pushed(ctx, c, decision, drafts, nil, err); failed != nil {
+				return "", -1, failed
+			}
+			return "", i, err
 		}
 	}
-	_, index, err := p.seam.Accept(ctx, httpapi.Submission{
+	ids, index, err := p.seam.Accept(ctx, httpapi.Submission{
 		Principal: principal, Agency: c.Agency(), Person: c.Person(), Name: c.Name(), Key: key, Digest: digest, Drafts: drafts,
 	})
+	// Nothing is taken that is not in the access log. Where that fails, the same is pushed again and was accepted already.
+	if failed := p.pushed(ctx, c, decision, drafts, ids, err); failed != nil {
+		return "", -1, failed
+	}
 	var held *httpapi.Held
 	if errors.As(err, &held) {
 		return held.Draft.ID, -1, nil
 	}
 	return "", index, err
 }
+
+// pushed has the access log take down what a source pushed in, as the API does of a request.
+func (p *pushedIn) pushed(ctx context.Context, c httpapi.Caller, d httpapi.Decision, drafts []model.Draft, ids []model.OpID, err error) error {
+	e := sdk.AccessEntry{
+		Time: model.TimeOf(time.Now()), Person: c.ID(), Name: c.Name(), Pseudonym: c.Person(), Agency: c.Agency(), Route: routePush,
+		Allowed: d.Allowed, Policy: d.Policy, Status: http.StatusAccepted, Count: uint64(len(drafts)),
+	}
+	var held *httpapi.Held
+	if err != nil && !errors.As(err, &held) {
+		e.Status = model.AsError(err).Status()
+	}
+	for i := range drafts {
+		dr := &drafts[i]
+		if !strings.Contains(e.Action, string(dr.Type)) && len(e.Action) < 200 {
+			e.Action = strings.TrimPrefix(e.Action+","+string(dr.Type), ",")
+		}
+		r := sdk.AccessRecord{Kind: dr.Kind, ID: string(dr.Record)}
+		if i < len(ids) {
+			if o, err := p.seam.Outcome(ctx, ids[i]); err == nil {
+				r = sdk.AccessRecord{Kind: o.Kind, ID: string(o.Record)}
+			}
+		}
+		if r.Kind != "" && r.ID != "" {
+			e.Records = append(e.Records, r)
+		}
+	}
+	wait, err := p.n.access.Begin(&e)
+	if err != nil {
+		return err
+	}
+	return wait(ctx)
+}
+
+// routePush stands in the access log where a back office pushed instead of asking the API.
+const routePush = "push"
 
 func (p *pushedIn) Outcomes(ctx context.Context, ids []model.OpID) ([]model.Outcome, error) {
 	return p.seam.Wait(ctx, ids)

@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/accesslog"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
 	"github.com/zhenglian/zhenglian/sdk"
@@ -89,6 +91,28 @@ func BenchmarkVerifyHTTP(b *testing.B) {
 	s := open(b, func(c *httpapi.Config, _ *auth.Rates) { c.Verifier = constant{sampleVerdict(b)} })
 	callers(b, 64, s.url+"/v1/verify", s.keys[auth.Verifier], identifierQuery(b))
 }
+
+// BenchmarkVerifyLogged is BenchmarkVerifyHTTP with every request entered in a real access log.
+func BenchmarkVerifyLogged(b *testing.B) {
+	dir := filepath.Join(b.TempDir(), "access")
+	if err := accesslog.Create(dir); err != nil {
+		b.Fatal(err)
+	}
+	l, err := accesslog.Open(dir, accesslog.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	s := open(b, func(c *httpapi.Config, _ *auth.Rates) {
+		c.Verifier, c.Access = constant{sampleVerdict(b)}, realLog{l}
+	})
+	callers(b, 64, s.url+"/v1/verify", s.keys[auth.Verifier], identifierQuery(b))
+	b.ReportMetric(float64(l.Head().Count)/float64(b.N), "entries/op")
+}
+
+type realLog struct{ *accesslog.Log }
+
+func (realLog) Count(int) {}
 
 func BenchmarkBareHTTP(b *testing.B) {
 	v := sampleVerdict(b)
