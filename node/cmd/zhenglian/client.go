@@ -23,7 +23,7 @@ import (
 
 // clientCommands work over a node's API, wherever the node is.
 func clientCommands() []*cobra.Command {
-	return []*cobra.Command{licenceCommand(), verifyCommand(), historyCommand(), importCommand(), auditCommand(), draftsCommand(), whoamiCommand()}
+	return []*cobra.Command{licenceCommand(), verifyCommand(), historyCommand(), importCommand(), auditCommand(), draftsCommand(), whoamiCommand(), searchCommand()}
 }
 
 // client is what every client command has: where the node is, and how to print.

@@ -12,6 +12,7 @@
 //	                               client commands over the node's API
 //	zhenglian drafts               what waits for another person's approval
 //	zhenglian audit                who looked at what, and the proof of the access log
+//	zhenglian search               finds licences, and writes what it finds to a file for a spreadsheet
 //	zhenglian reindex              rebuild a stopped node's stores from its archive
 //	zhenglian migrate              move a pilot from the embedded ledger to Fabric
 //	zhenglian finding              why a node's follower has stopped
