@@ -63,7 +63,8 @@ func issueLatency(ctx context.Context, env *environment) (report.Measurement, er
 }
 
 // issue puts total records on a fresh node and returns records/s and each request's milliseconds. The
-// clock runs from the first request to the last committed answer, and the records are then all read back.
+// clock runs from the first request until the last answer is committed and the search index reflects it, and the records
+// are then all read back.
 func issue(ctx context.Context, env *environment, total, array, callers int) (float64, []float64, error) {
 	n, err := startNode(ctx, env)
 	if err != nil {
@@ -109,12 +110,15 @@ func issue(ctx context.Context, env *environment, total, array, callers int) (fl
 		})
 	}
 	wg.Wait()
-	took := time.Since(start)
 	select {
 	case err := <-failed:
 		return 0, nil, fmt.Errorf("%w\n%s", err, tail(n.log.String()))
 	default:
 	}
+	if err := n.searched(ctx); err != nil {
+		return 0, nil, err
+	}
+	took := time.Since(start)
 	if err := readBack(ctx, n, slices.Concat(ids...), total); err != nil {
 		return 0, nil, err
 	}

@@ -30,6 +30,7 @@ var benches = []bench{
 	{"issue.latency", "ms", issueLatency},
 	{"verify.http", report.Ratio, verifyHTTP},
 	{"verify.growth", report.Ratio, verifyGrowth},
+	{"search.page", "ms", searchPage},
 	{"node.memory", "MB", nodeMemory},
 	{"node.restart", "s", nodeRestart},
 }
