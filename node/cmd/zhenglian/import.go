@@ -24,7 +24,20 @@ import (
 )
 
 func importCommand() *cobra.Command {
-	c := &cobra.Command{Use: "import", Short: "bring existing records in from files"}
+	var g guessing
+	c := &cobra.Command{
+		Use: "import", Short: "bring existing records in from files", Args: cobra.NoArgs,
+		Long: "import licences issues licences from a table; --guess FILE proposes the map that it needs: it looks at the header and the\n" +
+			"first 1000 rows, shows what each column holds by its shape only, has each field confirmed on a terminal, and writes the map.",
+		Example: "  zhenglian import --guess list.xlsx --type 11100000MB0143028R001 --agency bj-scjg --write list.yaml",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if g.file == "" {
+				return c.Help()
+			}
+			return g.run(c)
+		},
+	}
+	g.flags(c)
 	c.AddCommand(importLicencesCommand(), importListCommand(), importUndoCommand())
 	return c
 }

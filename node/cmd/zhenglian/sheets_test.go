@@ -15,7 +15,7 @@ import (
 )
 
 // workbook makes a workbook of a CSV file: workbook FILE.csv FILE.xlsx. A cell that begins with "n:" is a
-// number, with "d:" the serial number of a day, with "f:" a formula.
+// number, with "d:" the serial number of a day, with "f:" a formula, with "m:" merged with the next cell.
 func workbook(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: workbook FILE.csv FILE.xlsx")
@@ -27,6 +27,9 @@ func workbook(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	for i, row := range rows {
 		for k, s := range row {
+			if s == "" {
+				continue
+			}
 			cell, err := excelize.CoordinatesToCellName(k+1, i+1)
 			ts.Check(err)
 			kind, rest, _ := strings.Cut(s, ":")
@@ -40,6 +43,11 @@ func workbook(ts *testscript.TestScript, neg bool, args []string) {
 				}
 			case "f":
 				ts.Check(x.SetCellFormula("Sheet1", cell, rest))
+			case "m":
+				next, err := excelize.CoordinatesToCellName(k+2, i+1)
+				ts.Check(err)
+				ts.Check(x.SetCellValue("Sheet1", cell, rest))
+				ts.Check(x.MergeCell("Sheet1", cell, next))
 			default:
 				ts.Check(x.SetCellValue("Sheet1", cell, s))
 			}

@@ -416,3 +416,38 @@ func FuzzWorkbookSheet(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a file holds, guessing ends, and what it says of the file holds none of its values.
+func TestGuessShowsNoValues(t *testing.T) {
+	file := book(t, func(x *excelize.File) {
+		set(t, x, "A1", "姓名", "身份证号", "发证机关", "发证日期")
+		for i := range 5 {
+			set(t, x, fmt.Sprint("A", i+2), "秘密某人", "11010519491231002X", "某区局", "2020-01-01")
+		}
+	})
+	g, err := GuessMap(inMemory(file), Reading{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := string(raw) + string(g.YAML("x", "", ""))
+	if strings.Contains(out, "秘密") || strings.Contains(out, "110105") {
+		t.Fatal(out)
+	}
+	for _, want := range []string{`holder_kind: {const: "111"}`, `holder_code: {column: "身份证号", required: true}`, `agency: ""`, `FILL IN`, `number: {column: ""}`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is missing in\n%s", want, out)
+		}
+	}
+	if _, err := DecodeMap(g.YAML("x", "", "")); err == nil {
+		t.Error("a map that is not filled in is taken")
+	}
+	for _, bad := range []string{"", "PK", "{", "\n\n", "\xff\xfe"} {
+		if _, err := GuessMap(inMemory([]byte(bad)), Reading{}); err == nil {
+			t.Errorf("%q is guessed", bad)
+		}
+	}
+}
