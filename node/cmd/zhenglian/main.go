@@ -16,6 +16,7 @@
 //	zhenglian reindex              rebuild a stopped node's stores from its archive
 //	zhenglian migrate              move a pilot from the embedded ledger to Fabric
 //	zhenglian finding              why a node's follower has stopped
+//	zhenglian invite, join         another node of an organisation enters a ledger
 //	zhenglian backup, restore, upgrade, doctor, log-level, profile, support-bundle
 //	                               look after a node on its own machine
 //	zhenglian ledger serve, fsck   the embedded ledger's own process, and its full check

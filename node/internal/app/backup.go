@@ -182,7 +182,7 @@ func archived(t *backup.Writer, pieces []archive.Piece) error {
 // plain adds the files of the node's folder that are replaced as a whole where they change, but for own ones. A
 // folder that nobody accounts for is an error while the node runs: it may be a store that changes while it is read.
 func (c *Config) plain(t *backup.Writer, own map[string]bool, stopped bool) error {
-	whole := map[string]bool{"keys": true, "authority": true, auth.LocalPolicies: true}
+	whole := map[string]bool{"keys": true, "authority": true, auth.LocalPolicies: true, invitationsDir: true}
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		return err

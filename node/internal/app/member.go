@@ -46,7 +46,8 @@ type NodePlan struct {
 // AgencyPlan is an agency with the algorithm of the signing key to draw for it ("" for none).
 type AgencyPlan struct {
 	model.Agency
-	Alg envelope.Alg `json:"alg,omitempty"`
+	Alg   envelope.Alg `json:"alg,omitempty"`
+	KeyID string       `json:"key_id,omitempty"` // of that key; by default the agency's id and -1
 }
 
 // Member is what an organisation tells the others of itself. Nothing in it is secret.
@@ -133,7 +134,10 @@ func drawKeys(dir string, p NodePlan) ([]model.Agency, error) {
 			a.Roles = []model.Role{}
 		}
 		if plan.Alg != "" {
-			id := string(a.ID) + "-1"
+			id := plan.KeyID
+			if id == "" {
+				id = string(a.ID) + "-1"
+			}
 			s, err := store.Create(a.ID, id, plan.Alg)
 			if err != nil {
 				return nil, err

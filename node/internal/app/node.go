@@ -27,6 +27,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/imports"
 	"github.com/zhenglian/zhenglian/node/internal/inbox"
 	"github.com/zhenglian/zhenglian/node/internal/intake"
+	"github.com/zhenglian/zhenglian/node/internal/invite"
 	"github.com/zhenglian/zhenglian/node/internal/keystore"
 	"github.com/zhenglian/zhenglian/node/internal/ledger"
 	"github.com/zhenglian/zhenglian/node/internal/outbox"
@@ -298,7 +299,7 @@ func (n *Node) openAPI() error {
 		Gate: newGate(n.signIn, n.cfg.RatePerSecond), Login: n.login(), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Access: n.access, AccessReader: n.access, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 		Imports: uploads{n},
-		Search:  searching{n, &agencyTree{}}, Temporary: n.path(exportsDir),
+		Search:  searching{n, &agencyTree{}}, Temporary: n.path(exportsDir), Joining: joining{n, &invite.Store{Dir: n.path(invitationsDir)}},
 	})
 	return err
 }

@@ -40,6 +40,7 @@ type Config struct {
 	Batches  Batches
 	Imports  Imports // nil: the node runs none
 	Search   Search  // nil: as one that is never ready
+	Joining  Joining // nil: nobody is invited
 
 	Access       Access       // nil: nothing is logged, which only tests want
 	AccessReader AccessReader // nil: there is nothing to read
@@ -66,6 +67,7 @@ type API struct {
 	batches  Batches
 	search   Search
 	imports  Imports
+	joining  Joining
 
 	temporary string
 	exports   exports
@@ -94,7 +96,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		gate: c.Gate, intake: c.Intake, records: c.Records, entries: c.Log, verifier: c.Verifier, health: c.Health,
-		inbox: c.Inbox, login: c.Login, batches: c.Batches, access: c.Access, accessReader: c.AccessReader,
+		inbox: c.Inbox, login: c.Login, joining: c.Joining, batches: c.Batches, access: c.Access, accessReader: c.AccessReader,
 		log: c.Logger, now: c.Clock, metrics: newMetrics(c.Registerer), mux: http.NewServeMux(),
 		run: rand.Text()[:8] + "-", maxStreams: c.MaxStreams, heartbeat: c.Heartbeat, closing: make(chan struct{}),
 	}
@@ -161,7 +163,7 @@ func (a *API) register(version string) error {
 
 	for rt, handle := range map[*route]handler{
 		routePage: a.getPage, routeHealthz: a.getHealthz, routeReadyz: a.getReadyz,
-		routeOpenAPI: a.getOpenAPI, routePublicVerify: a.postPublicVerify,
+		routeOpenAPI: a.getOpenAPI, routePublicVerify: a.postPublicVerify, routeJoin: a.postJoin,
 		routeSubmit: a.postOperations, routeVerify: a.postVerify, routeEvents: a.getEvents,
 		routeIssue: a.postLicence, routeLicenceAct: a.postLicenceAct,
 		routePropose: a.postProposal, routeApprove: a.postApproval, routeEnact: a.postEnactment, routeClose: a.postClose,

@@ -84,7 +84,7 @@ func TestOpenAPI(t *testing.T) {
 	ids := map[string]bool{}
 	for _, r := range httpapi.Routes() {
 		op, ok := doc.Paths[r.Path][strings.ToLower(r.Method)]
-		if r.Path == "/{$}" || r.Path == "/openapi.json" {
+		if r.Path == "/{$}" || r.Path == "/openapi.json" || r.Path == "/join" { // between nodes: docs/design/0025
 			continue
 		}
 		if !ok {

@@ -29,7 +29,7 @@ func everyRoute(t testing.TB, s *site) (out []struct{ method, path, action strin
 // Every route but the open ones says 401 to who is not signed in, whatever else is wrong, and nothing more.
 func TestUnauthenticated(t *testing.T) {
 	s := open(t)
-	openRoutes := map[string]bool{"/": true, "/healthz": true, "/readyz": true, "/openapi.json": true, "/public/verify": true, "/auth/login": true, "/auth/callback": true}
+	openRoutes := map[string]bool{"/": true, "/healthz": true, "/readyz": true, "/openapi.json": true, "/public/verify": true, "/join": true, "/auth/login": true, "/auth/callback": true}
 	for _, r := range everyRoute(t, s) {
 		if openRoutes[r.path] {
 			if status, _, _ := s.ask(t, "", r.method, r.path, ""); status == 401 {

@@ -33,7 +33,7 @@ func (r *route) pattern() string {
 // The table of routes. A route that does not stand here cannot be registered, and what it does not declare
 // open needs sign-in.
 var routes = []*route{
-	routePage, routeHealthz, routeReadyz, routeOpenAPI, routePublicVerify,
+	routePage, routeHealthz, routeReadyz, routeOpenAPI, routePublicVerify, routeJoin,
 	routeSubmit, routeOutcome,
 	routeVerify, routeRecord, routeHistory, routeEvents,
 	routeIssue, routeLicence, routeLicenceAct,
@@ -54,6 +54,7 @@ var (
 	routeHealthz      = &route{method: "GET", path: "/healthz", id: "healthz", tag: "open", open: true, summary: "Whether the process lives", zh: "进程是否存活"}
 	routeReadyz       = &route{method: "GET", path: "/readyz", id: "readyz", tag: "open", open: true, summary: "Whether the node is ready, in one word", zh: "节点是否就绪"}
 	routeOpenAPI      = &route{method: "GET", path: "/openapi.json", id: "openapi", tag: "open", open: true, hidden: true}
+	routeJoin         = &route{method: "POST", path: "/join", id: "join", tag: "open", open: true, hidden: true, limit: 16 << 10}
 	routePublicVerify = &route{method: "POST", path: "/public/verify", id: "public-verify", tag: "open", open: true, limit: 4 << 10, summary: "Verify one licence by what is printed on it, without sign-in", zh: "公众核验"}
 
 	routeSubmit  = &route{method: "POST", path: "/v1/operations", id: "submit", tag: "operations", limit: limitOperations, summary: "Send one operation or an array of them", zh: "提交操作"}

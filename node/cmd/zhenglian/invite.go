@@ -1,0 +1,198 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/app"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/node/internal/invite"
+	"github.com/zhenglian/zhenglian/sdk/envelope"
+)
+
+func inviteCommand() *cobra.Command {
+	var dir, node string
+	var agencies []string
+	var o app.InviteOptions
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "invite", Short: "invite another node of this organisation into the ledger", Args: cobra.NoArgs,
+		Long: "invite prints one text that names the ledger, the new node and the agencies that it is to act for, and holds a token that\n" +
+			"counts once. Give it like a password, and the fingerprint by another way. This node has to run when the other comes.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			o.Node = model.NodeID(node)
+			for _, a := range agencies {
+				id, err := model.ParseAgencyID(a)
+				if err != nil {
+					return fmt.Errorf("%w: --agency: %w", errUse, err)
+				}
+				o.Agencies = append(o.Agencies, id)
+			}
+			i, err := app.Invite(cfg, o)
+			if err != nil {
+				return err
+			}
+			text, err := i.Text()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"id": i.ID, "invitation": text, "fingerprint": i.Fingerprint(), "expires": i.Expires})
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s\n\nfingerprint  %s\nvalid until  %s\nnext, on the new machine:  zhenglian join --dir DIR INVITATION\n", text, i.Fingerprint(), i.Expires.Local().Format(time.DateTime))
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&dir, "dir", "", "the inviting node's folder")
+	f.StringVar(&node, "node", "", "id of the new node, for example haidian")
+	f.StringSliceVar(&agencies, "agency", nil, "registered agency that it is to act for; repeat for several")
+	f.StringVar(&o.URL, "url", "", "https address under which the new node reaches this one (default: as it listens)")
+	f.DurationVar(&o.Expires, "expires", 48*time.Hour, "how long the invitation is good")
+	f.BoolVar(&asJSON, "json", false, "print for programs")
+	require(c, "dir", "node", "agency")
+	c.AddCommand(inviteListCommand(), inviteCertifyCommand())
+	return c
+}
+
+func inviteListCommand() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use: "list", Short: "list a node's invitations and what became of them", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			all, err := app.Invitations(cfg)
+			if err != nil {
+				return err
+			}
+			t := table.NewWriter()
+			t.AppendHeader(table.Row{"id", "node", "until", "state"})
+			for _, r := range all {
+				state := "open"
+				switch {
+				case r.Certificate != "":
+					state = "certified"
+				case r.Request != "":
+					state = "waits for a certificate"
+				case time.Now().After(r.Expires):
+					state = "expired"
+				}
+				t.AppendRow(table.Row{r.ID, r.Node, r.Expires.Local().Format(time.DateTime), state})
+			}
+			fmt.Fprintln(c.OutOrStdout(), t.Render())
+			for _, r := range all {
+				if r.Request != "" && r.Certificate == "" {
+					fmt.Fprintf(c.OutOrStdout(), "\n%s, for the authority:\n%s", r.ID, r.Request)
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the inviting node's folder")
+	require(c, "dir")
+	return c
+}
+
+func inviteCertifyCommand() *cobra.Command {
+	var dir, cert string
+	c := &cobra.Command{
+		Use: "certify ID", Short: "give an invited node the certificate that the organisation's authority made for its request", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			raw, err := os.ReadFile(cert)
+			if err != nil {
+				return err
+			}
+			return app.CertifyInvited(cfg, args[0], raw)
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the inviting node's folder")
+	c.Flags().StringVar(&cert, "cert", "", "PEM certificate")
+	require(c, "dir", "cert")
+	return c
+}
+
+func joinByInvitationCommand() *cobra.Command {
+	var dir, fingerprint, alg string
+	var o app.JoinOptions
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "join INVITATION", Short: "enter an existing ledger by an invitation", Args: cobra.ExactArgs(1),
+		Long: "join makes the folder of the invited node: it draws the keys here, has the ledger key certified by the inviting node, and\n" +
+			"holds all that it hears against the invitation. INVITATION is the text, a file, or - for the standard input. A call that\n" +
+			"was cut off is simply called again.",
+		RunE: func(c *cobra.Command, args []string) error {
+			text := args[0]
+			if text == "-" {
+				raw, err := io.ReadAll(io.LimitReader(c.InOrStdin(), 1<<20))
+				if err != nil {
+					return err
+				}
+				text = string(raw)
+			} else if raw, err := os.ReadFile(text); err == nil {
+				text = string(raw)
+			}
+			i, err := invite.Parse(text)
+			if err != nil {
+				return err
+			}
+			if fingerprint != "" && !strings.EqualFold(strings.ReplaceAll(fingerprint, "-", ""), strings.ReplaceAll(i.Fingerprint(), "-", "")) {
+				return fmt.Errorf("the invitation's fingerprint is %s, not the one that you were given: it was changed on its way", i.Fingerprint())
+			}
+			if dir, err = filepath.Abs(dir); err != nil {
+				return err
+			}
+			o.Alg = envelope.Alg(alg)
+			j, err := app.JoinByInvitation(c.Context(), i, dir, o)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(j)
+			}
+			w := c.OutOrStdout()
+			fmt.Fprintf(w, "node         %s of %s, for %v\nfolder       %s\ninvitation   %s\n\nAPI keys (shown once; valid for %d year):\n", i.Node, i.Msp, i.Agencies, dir, i.Fingerprint(), app.FirstKeyYears)
+			for _, r := range auth.Roles {
+				fmt.Fprintf(w, "  %-15s %s\n", r, j.Keys[string(r)])
+			}
+			fmt.Fprintf(w, "\nnext:  zhenglian doctor --dir %s\n       zhenglian serve --dir %s       (it reads and verifies at once)\n", dir, dir)
+			fmt.Fprintf(w, "Before it may write, the members approve these changes of the registry, in this order; send each at %s:\n", i.URL)
+			for _, p := range j.Proposals {
+				fmt.Fprintf(w, "  curl -H \"Authorization: Bearer $ZHENGLIAN_KEY\" --data-binary @%s %s/v1/registry/proposals\n", p, i.URL)
+			}
+			if _, err := app.LoadConfig(dir); err != nil { // the API's certificate is still to come
+				fmt.Fprintf(w, "to do: %s\n", err)
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&dir, "dir", "", "the new node's folder; new or empty")
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:8801", "address of the API")
+	f.StringVar(&o.Admin, "admin", "127.0.0.1:9801", "address of metrics and details, loopback only")
+	f.StringVar(&o.Lang, "lang", "zh", "language of the public page: zh or en")
+	f.StringVar(&alg, "alg", string(envelope.ES256), "algorithm of its signing keys: ES256, ES256K or SM2")
+	f.StringVar(&fingerprint, "fingerprint", "", "the fingerprint as you heard it; another one is refused")
+	f.BoolVar(&asJSON, "json", false, "print for programs")
+	require(c, "dir")
+	return c
+}
