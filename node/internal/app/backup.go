@@ -81,6 +81,10 @@ func (n *Node) postBackup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer backingUp.Unlock()
+	if err := n.saveable(); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
 	if err := n.backup(&patient{w: w, c: http.NewResponseController(w)}); err != nil {
 		n.log.Error("the backup was not finished", "error", err)
 		panic(http.ErrAbortHandler) // whoever reads must not take it for whole
@@ -115,13 +119,11 @@ func (n *Node) backup(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	own := map[string]bool{"outbox": true, "vault": true}
 	ours := func(first bool) error {
 		for _, k := range n.kept {
 			if k.first != first {
 				continue
 			}
-			own[k.name] = true
 			if err := k.copy(t); err != nil {
 				return fmt.Errorf("%s: %w", k.name, err)
 			}
@@ -153,16 +155,44 @@ func (n *Node) backup(w io.Writer) error {
 	if err := ours(false); err != nil {
 		return err
 	}
+	if err := n.cfg.plain(t, n.owned(), false); err != nil {
+		return err
+	}
+	return t.Close(m)
+}
+
+// whole are folders whose files are replaced as a whole.
+var whole = map[string]bool{"keys": true, authorityDir: true, auth.LocalPolicies: true, invitationsDir: true}
+
+func unknownFolder(path string) error {
+	return fmt.Errorf("%s is a folder that a backup of a running node knows nothing of: move it away, or stop the node first", path)
+}
+
+// saveable says beforehand what a backup would end at.
+func (n *Node) saveable() error {
+	own := n.owned()
+	entries, err := os.ReadDir(n.cfg.dir)
+	for _, e := range entries {
+		if name := e.Name(); e.IsDir() && !own[name] && !remade[name] && !whole[name] && !strings.HasSuffix(name, ".new") {
+			return unknownFolder(n.path(name))
+		}
+	}
+	return err
+}
+
+// owned are the names that plain leaves to others.
+func (n *Node) owned() map[string]bool {
+	own := map[string]bool{"outbox": true, "vault": true}
+	for _, k := range n.kept {
+		own[k.name] = true
+	}
 	// What back offices drop and take away is theirs.
 	for _, f := range n.cfg.Push.Folders {
 		if rel, err := filepath.Rel(n.cfg.dir, n.path(f.Dir)); err == nil && filepath.IsLocal(rel) {
 			own[strings.Split(filepath.ToSlash(rel), "/")[0]] = true
 		}
 	}
-	if err := n.cfg.plain(t, own, false); err != nil {
-		return err
-	}
-	return t.Close(m)
+	return own
 }
 
 func archived(t *backup.Writer, pieces []archive.Piece) error {
@@ -182,7 +212,6 @@ func archived(t *backup.Writer, pieces []archive.Piece) error {
 // plain adds the files of the node's folder that are replaced as a whole where they change, but for own ones. A
 // folder that nobody accounts for is an error while the node runs: it may be a store that changes while it is read.
 func (c *Config) plain(t *backup.Writer, own map[string]bool, stopped bool) error {
-	whole := map[string]bool{"keys": true, "authority": true, auth.LocalPolicies: true, invitationsDir: true}
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		return err
@@ -193,7 +222,7 @@ func (c *Config) plain(t *backup.Writer, own map[string]bool, stopped bool) erro
 		case own[name], remade[name], strings.HasSuffix(name, ".lock"), strings.HasSuffix(name, ".new"),
 			strings.HasPrefix(name, searchFile), strings.HasPrefix(name, "finding"):
 		case e.IsDir() && !whole[name] && !stopped:
-			return fmt.Errorf("%s is a folder that a backup of a running node knows nothing of: move it away, or stop the node first", filepath.Join(c.dir, name))
+			return unknownFolder(filepath.Join(c.dir, name))
 		default:
 			if err := addTree(t, c.dir, name); err != nil {
 				return err
@@ -224,6 +253,9 @@ func (c *Config) plain(t *backup.Writer, own map[string]bool, stopped bool) erro
 
 func addTree(t *backup.Writer, dir, name string) error {
 	return filepath.WalkDir(filepath.Join(dir, name), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // taken away meanwhile
+		}
 		if err != nil || d.IsDir() {
 			return err
 		}

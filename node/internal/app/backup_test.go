@@ -121,6 +121,16 @@ func TestBackupUnderLoad(t *testing.T) {
 	sofar, end := w.load(c, 1000)
 	w.until("there is load", func() bool { return len(sofar()) > 100 })
 
+	odd := filepath.Join(w.node("beijing"), "odd")
+	if err := os.Mkdir(odd, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.Backup(t.Context(), w.config("beijing"), filepath.Join(w.dir, "odd.backup"), phrase(t), nil, func(int64) {}); err == nil || !strings.Contains(err.Error(), "knows nothing of") {
+		t.Errorf("a folder that nobody accounts for: %v", err)
+	}
+	if err := os.Remove(odd); err != nil {
+		t.Fatal(err)
+	}
 	before := sofar()
 	file := filepath.Join(w.dir, "beijing.backup")
 	saved, err := app.Backup(t.Context(), w.config("beijing"), file, phrase(t), nil, func(int64) {})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/backup"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
 	"github.com/zhenglian/zhenglian/node/internal/importer"
 	"github.com/zhenglian/zhenglian/node/internal/imports"
@@ -34,6 +35,7 @@ func (n *Node) openImports() (err error) {
 		return err
 	}
 	n.metrics.MustRegister(n.imports.Collectors()...)
+	n.keepFirst(importsDir, func(t *backup.Writer) error { return addTree(t, n.cfg.dir, importsDir) })
 	return nil
 }
 

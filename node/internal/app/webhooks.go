@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/backup"
 	"github.com/zhenglian/zhenglian/node/internal/webhook"
 	"github.com/zhenglian/zhenglian/sdk"
 )
@@ -42,6 +43,7 @@ func (n *Node) openWebhooks() error {
 	if err != nil {
 		return err
 	}
+	n.keepFirst(webhookDir, func(t *backup.Writer) error { return addTree(t, n.cfg.dir, webhookDir) }) // rather an event twice than not at all
 	c := webhook.Config{GiveUp: n.cfg.Webhooks.GiveUp, Logger: n.log.With("part", "webhooks")}
 	if c.Networks, err = webhook.Networks(n.cfg.Webhooks.Networks); err != nil {
 		return err
