@@ -166,7 +166,7 @@ func (m *move) decide(ctx context.Context, must func(model.Outcome, error) model
 	t := m.t
 	t.Helper()
 	o := must(m.as("beijing", "drafter").Propose(ctx, sdk.NewProposal{
-		Action: model.Change, Kind: model.KindPolicy, Record: model.PolicyID, Value: model.RawValue(`{"approvals":3,"level":1}`),
+		Action: model.Change, Kind: model.KindPolicy, Record: model.PolicyID, Value: model.RawValue(`{"approvals":3,"level":2}`),
 	}, sdk.Write{}))
 	for _, name := range memberNames[1:] {
 		c := m.as(name, "drafter")
