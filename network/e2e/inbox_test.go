@@ -436,3 +436,86 @@ func TestLargeBatch(t *testing.T) {
 		t.Errorf("undone: %+v %v", out, err)
 	}
 }
+
+// made runs a command that prints JSON and takes one member of it.
+func made(t *testing.T, member string, args ...string) string {
+	t.Helper()
+	status, out, errOut := command(t, args...)
+	var v map[string]any
+	if err := json.Unmarshal(out, &v); status != 0 || err != nil {
+		t.Fatalf("%v: status %d\n%s%s", args, status, out, errOut)
+	}
+	if user, ok := v["user"].(map[string]any); ok {
+		v = user
+	}
+	s, _ := v[member].(string)
+	if s == "" {
+		t.Fatalf("%v: no %s in %s", args, member, out)
+	}
+	return s
+}
+
+// TestPersonsNotKeys: it is persons who are two. Two keys of one user are one; and a user who loses the role while a draft
+// waits no longer approves it.
+func TestPersonsNotKeys(t *testing.T) {
+	t.Parallel()
+	n := solo(t, t.TempDir())
+	n.start()
+	ctx := background(t)
+	records := n.issued("persons", 2)
+	user := func(name string, roles ...string) (id string, keys [2]*sdk.Client) {
+		t.Helper()
+		args := []string{"people", "add", "--dir", n.dir, "--name", name, "--agency", n.agency, "--json"}
+		for _, r := range roles {
+			args = append(args, "--role", r)
+		}
+		id = made(t, "id", args...)
+		for i := range keys {
+			keys[i] = &sdk.Client{BaseURL: n.url, Key: made(t, "key", "keys", "issue", "--dir", n.dir, "--user", id, "--name", fmt.Sprint(name, i), "--json")}
+			eventually(t, 10*time.Second, "the node knows the key", func() bool {
+				_, err := keys[i].Drafts(ctx, sdk.DraftQuery{})
+				return err == nil
+			})
+		}
+		return id, keys
+	}
+	_, wang := user("王芳", "drafter", "approver")
+	liID, li := user("李伟", "approver")
+	out, err := wang[0].Act(ctx, records[0], model.LicenceCancel, ending("1"), sdk.Write{})
+	d := held(t, out, err)
+	if d.Drafter.Name != "王芳" {
+		t.Errorf("drafted by %+v", d.Drafter)
+	}
+	for i, c := range wang {
+		if _, err := c.ApproveDraft(ctx, d.ID, d.Content, sdk.Write{}); codeOf(err) != model.CodeOwnDraft {
+			t.Errorf("her key %d: %v", i, err)
+		}
+	}
+	other, err := wang[1].WithdrawDraft(ctx, cancelDraft(t, wang[0], records[1]).ID)
+	if err != nil || other.State != sdk.DraftWithdrawn {
+		t.Errorf("withdrawn with her other key: %+v %v", other, err)
+	}
+	if status, o, e := command(t, "people", "change", liID, "--dir", n.dir, "--role", "verifier"); status != 0 {
+		t.Fatalf("people change: %s%s", o, e)
+	}
+	eventually(t, 10*time.Second, "the node knows of the change", func() bool {
+		_, err := li[0].Drafts(ctx, sdk.DraftQuery{})
+		return codeOf(err) == model.CodeForbidden
+	})
+	if _, err := li[0].ApproveDraft(ctx, d.ID, d.Content, sdk.Write{}); codeOf(err) != model.CodeForbidden {
+		t.Errorf("approved by who is a verifier by now: %v", err)
+	}
+	if now, err := wang[0].Draft(ctx, d.ID, 0); err != nil || now.Draft.State != sdk.DraftPending {
+		t.Errorf("%+v %v", now.Draft, err)
+	}
+	if done, err := n.as("approver").ApproveDraft(ctx, d.ID, d.Content, sdk.Write{}); err != nil || len(done.Outcomes) != 1 || done.Outcomes[0].Status != model.Committed {
+		t.Errorf("approved by somebody else: %+v %v", done, err)
+	}
+}
+
+// cancelDraft has a licence's ending drafted.
+func cancelDraft(t *testing.T, by *sdk.Client, r model.RecordID) sdk.HeldDraft {
+	t.Helper()
+	out, err := by.Act(background(t), r, model.LicenceCancel, ending("2"), sdk.Write{})
+	return held(t, out, err)
+}
