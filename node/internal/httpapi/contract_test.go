@@ -194,6 +194,12 @@ func pointer(s string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(s)
 }
 
+// neverSucceed are the operations without a success yet, with the reason.
+var neverSucceed = map[string]string{
+	"elssp-file-by-id":     "nodes hold digests of files and no files",
+	"elssp-file-by-holder": "nodes hold digests of files and no files",
+}
+
 // After all tests every documented operation has been answered at least once: one that no test asks for is not held
 // to anything.
 func TestMain(m *testing.M) {
@@ -202,7 +208,7 @@ func TestMain(m *testing.M) {
 	if code == 0 && all && theContract != nil {
 		for path, item := range theContract.paths {
 			for method, op := range item {
-				if !theContract.answered[op.OperationID] {
+				if !theContract.answered[op.OperationID] && neverSucceed[op.OperationID] == "" {
 					fmt.Printf("no test asks for %s %s with success: add one, so that its answer is held to /openapi.json\n", strings.ToUpper(method), path)
 					code = 1
 				}
