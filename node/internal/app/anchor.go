@@ -210,7 +210,7 @@ func (l anchoring) Submit(ctx context.Context, agency model.AgencyID, a model.Ac
 	if err != nil {
 		return model.Outcome{}, err
 	}
-	w := writing{l.n}
+	w := writing(l)
 	ids, _, err := w.Accept(ctx, httpapi.Submission{Principal: anchorPrincipal, Agency: agency, Digest: model.DigestOf(body), Drafts: []model.Draft{{
 		Agency: agency, Type: model.AnchorAccess, Kind: model.KindAccessLog, Record: model.RecordID(a.Node), Body: body,
 	}}})
@@ -227,5 +227,5 @@ func (l anchoring) Submit(ctx context.Context, agency model.AgencyID, a model.Ac
 }
 
 func (l anchoring) Outcome(ctx context.Context, id model.OpID) (model.Outcome, error) {
-	return writing{l.n}.Outcome(ctx, id)
+	return writing(l).Outcome(ctx, id)
 }
