@@ -255,6 +255,13 @@ func killedTable(t *testing.T, kind string) {
 	}
 	p.metrics(t, "zhenglian_push_")
 
+	// Who pushed stands in the access log, and a backup of the running node has what was taken.
+	if out := p.run(t, "audit", "access", "--dir", p.dir, "--json"); !strings.Contains(out, `"route": "push"`) || !strings.Contains(out, `"action": "licence.issue"`) {
+		t.Errorf("%.2000s", out)
+	}
+	p.file(t, "passphrase", "a long passphrase for the test\n")
+	p.run(t, "backup", "--dir", p.dir, "--out", filepath.Join(t.TempDir(), "backup"), "--passphrase-file", filepath.Join(p.dir, "passphrase"))
+
 	// An ending waits for a second person, as it would through the API.
 	var record string
 	if err := office.QueryRowContext(t.Context(), "SELECT record FROM "+prefix+"zl_answer WHERE request_id = 'row 7'").Scan(&record); err != nil {

@@ -170,6 +170,9 @@ type pushing struct {
 // openPush prepares the configured sources. They work from serve on.
 func (n *Node) openPush() error {
 	if len(n.cfg.Push.Tables)+len(n.cfg.Push.Folders) == 0 {
+		if _, err := os.Stat(n.path("push")); err == nil { // of sources that may come back
+			n.keep("push", func(t *backup.Writer) error { return addTree(t, n.cfg.dir, "push") })
+		}
 		return nil
 	}
 	journal, err := push.OpenJournal(n.path("push"))
@@ -286,12 +289,15 @@ func (p *pushedIn) Accept(ctx context.Context, principal, key string, digest mod
 	ids, index, err := p.seam.Accept(ctx, httpapi.Submission{
 		Principal: principal, Agency: c.Agency(), Person: c.Person(), Name: c.Name(), Key: key, Digest: digest, Drafts: drafts,
 	})
+	var held *httpapi.Held
+	if err != nil && !errors.As(err, &held) && push.Passing(err) {
+		return "", -1, err // nothing is decided: the same comes again, every few seconds while it cannot be taken
+	}
 	// Nothing is taken that is not in the access log. Where that fails, the same is pushed again and was accepted already.
 	if failed := p.pushed(ctx, c, decision, drafts, ids, err); failed != nil {
 		return "", -1, failed
 	}
-	var held *httpapi.Held
-	if errors.As(err, &held) {
+	if held != nil {
 		return held.Draft.ID, -1, nil
 	}
 	return "", index, err

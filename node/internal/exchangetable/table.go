@@ -74,7 +74,7 @@ func (t *Table) Run(ctx context.Context) {
 		case err != nil:
 			pause = min(max(2*pause, time.Second), longestPause)
 			t.watch.Failed(err)
-			t.log.Warn("the exchange table cannot be worked off now; it is tried again", "table", t.cfg.Name, "error", err, "pause", pause)
+			t.log.Log(ctx, push.Level(err), "the exchange table cannot be worked off now; it is tried again", "table", t.cfg.Name, "error", err, "pause", pause)
 			t.sleep(ctx, pause/2+rand.N(pause/2), nil)
 		default:
 			pause = 0

@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -177,6 +178,15 @@ func Passing(err error) bool {
 		return true
 	}
 	return false
+}
+
+// Level is how loudly a source's trouble is logged: that the node itself is not there yet, as after every start, is told
+// elsewhere.
+func Level(err error) slog.Level {
+	if errors.Is(err, model.E(model.CodeLedgerUnavailable)) {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
 }
 
 func all(n int, a Answer) []Answer {

@@ -67,7 +67,7 @@ func (f *Folder) Run(ctx context.Context) {
 		if err := f.round(ctx); err != nil && ctx.Err() == nil {
 			pause = min(max(2*pause, time.Second), longestPause)
 			f.watch.Failed(err)
-			f.log.Warn("the watched folder cannot be worked off now; it is tried again", "folder", f.cfg.Name, "error", err, "pause", pause)
+			f.log.Log(ctx, push.Level(err), "the watched folder cannot be worked off now; it is tried again", "folder", f.cfg.Name, "error", err, "pause", pause)
 		} else {
 			pause = f.cfg.Poll
 			f.watch.Well()
