@@ -336,7 +336,7 @@ func (d *draw) consent() *drawnTx {
 	switch {
 	case p == nil:
 		tx.by = anyOf(d, memberNames)
-		value, err := model.Canonical(&model.Policy{Approvals: 1 + d.r.IntN(2), Level: 1})
+		value, err := model.Canonical(&model.Policy{Approvals: 1 + d.r.IntN(2), Level: d.genesis.Policy.Level})
 		if err != nil {
 			d.t.Fatal(err)
 		}

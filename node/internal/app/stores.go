@@ -11,6 +11,7 @@ import (
 
 	"github.com/syndtr/goleveldb/leveldb/storage"
 
+	"github.com/zhenglian/zhenglian/node/internal/accesslog"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/inbox"
 )
@@ -50,6 +51,7 @@ type step struct {
 var steps = []step{
 	{"people", 1, "建立用户登记文件 people.json", "make people.json, who may sign in", makePeople},
 	{"inbox", 1, "建立待复核收件箱", "make the inbox for what waits for a second person", makeInbox},
+	{"access-log", 1, "建立访问日志", "make the access log", makeAccessLog},
 }
 
 // upgradeDir is where a step prepares what it puts in place by one rename.
@@ -84,6 +86,11 @@ func makePeople(dir string) error { return place(dir, auth.PeopleFile, auth.Crea
 
 func makeInbox(dir string) error {
 	return place(dir, inboxDir, func(at string) error { return inbox.Create(filepath.Join(at, inboxDir)) })
+}
+
+// makeAccessLog is also what a first start does, unless the ledger says that there was a log already.
+func makeAccessLog(dir string) error {
+	return place(dir, AccessLogDir, func(at string) error { return accesslog.Create(filepath.Join(at, AccessLogDir)) })
 }
 
 func readStores(dir string) (map[string]int, error) {
