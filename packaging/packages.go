@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -72,6 +73,11 @@ func (r *release) packages(arch string, programs []program, docs []file) error {
 		}
 	}
 	for _, format := range []string{"deb", "rpm"} {
+		// nfpm knows the names of the older architectures; LoongArch is called otherwise by rpm than by Go and Debian.
+		rpmArch := map[string]string{"amd64": "x86_64", "arm64": "aarch64", "loong64": "loongarch64"}[arch]
+		if rpmArch == "" {
+			return fmt.Errorf("rpm's name of %s is not known", arch)
+		}
 		info := nfpm.WithDefaults(&nfpm.Info{
 			Name: "zhenglian", Arch: arch, Platform: "linux", Version: packageVersion(r.stamp.version), VersionSchema: "none", Release: "1",
 			Section: "net", Priority: "optional", License: "Apache-2.0 AND LGPL-3.0-or-later",
@@ -84,7 +90,7 @@ func (r *release) packages(arch string, programs []program, docs []file) error {
 				Scripts: nfpm.Scripts{
 					PostInstall: filepath.Join(own, "postinst"), PreRemove: filepath.Join(own, "prerm"), PostRemove: filepath.Join(own, "postrm"),
 				},
-				RPM: nfpm.RPM{BuildHost: "localhost", Summary: "Data-sharing node for government agencies 证链"},
+				RPM: nfpm.RPM{Arch: rpmArch, BuildHost: "localhost", Summary: "Data-sharing node for government agencies 证链"},
 			},
 		})
 		if err := nfpm.PrepareForPackager(info, format); err != nil {
