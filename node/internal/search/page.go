@@ -200,19 +200,27 @@ func (r *reading) page(limit int, count bool) (Found, error) {
 	return f, nil
 }
 
-// source chooses between the index of terms and the table in its own order. Few matches are found by their terms and
-// sorted; where many match, walking in the order meets the next ones soon.
+// Up to so many matches are found by their terms and sorted; where more match, walking in the order meets the next ones
+// sooner. Of a stretch of valid_until the walk in that order sees nothing else.
+var fewMatches, fewInStretch = 2000, 200 // changed by tests only
+
+// source chooses between the index of terms and the table in its own order.
 func (r *reading) source() (string, error) {
-	m := r.plan.match.String()
+	p := r.plan
+	m := p.match.String()
 	if m == "" {
 		return "", nil
 	}
-	if r.order.key == "" || !r.plan.whole {
+	if r.order.key == "" || !p.whole {
 		return byWords, nil
 	}
+	few := fewMatches
+	if r.order.key == "l.valid_until" && p.stretch {
+		few = fewInStretch
+	}
 	var n int
-	err := r.tx.QueryRowContext(r.ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT %d)", sdk.CountedFound+1), m).Scan(&n)
-	if n > sdk.CountedFound {
+	err := r.tx.QueryRowContext(r.ctx, "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)", m, few+1).Scan(&n)
+	if n > few {
 		return "", err
 	}
 	return byWords, err

@@ -42,6 +42,8 @@ type plan struct {
 	// scan says on the row what match says, for walking the rows in an order of their own; whole is false where it cannot.
 	scan  []condition
 	whole bool
+	// stretch: valid_until has an upper end, so that its order holds what fits close together.
+	stretch bool
 	// holders: the query names a holder, so those that only the vault knows are looked at as well.
 	holders bool
 	see     []string
@@ -145,6 +147,7 @@ func (p *plan) days(term, column string, d sdk.Days) {
 		return
 	}
 	p.match.any(terms...)
+	p.stretch = p.stretch || term == termValidUntil && d.Max != ""
 	if d.Min != "" {
 		p.rows = append(p.rows, condition{column + " >= ?", []any{string(d.Min)}})
 	}
