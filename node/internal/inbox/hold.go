@@ -113,6 +113,15 @@ func (in *Inbox) reserve(h *Held) (uint64, error) {
 	if len(in.waiting) >= in.cfg.MaxWaiting || in.bytes+h.Bytes > in.cfg.MaxBytes {
 		return 0, model.E(model.CodeInboxFull)
 	}
+	own := 0
+	for _, w := range in.waiting {
+		if w.drafter == h.Drafter.Principal {
+			own++
+		}
+	}
+	if own >= in.cfg.MaxEach {
+		return 0, model.E(model.CodeInboxFull).With("%d drafts of yours wait already", own)
+	}
 	n := in.next
 	in.next++
 	in.waiting[n] = h.waiting()

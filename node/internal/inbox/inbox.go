@@ -26,6 +26,7 @@ type Config struct {
 	Policy
 
 	MaxWaiting int           // drafts that wait: 10,000
+	MaxEach    int           // of them, one person's: 2,000, so that nobody's mistake keeps the others from drafting
 	MaxBytes   int           // their content: 512 MiB
 	KeepText   time.Duration // a decided draft keeps its content so long: 30 days
 	Keep       time.Duration // and is itself kept so long: 90 days
@@ -42,6 +43,9 @@ func (c *Config) defaults() {
 	c.Policy.defaults()
 	if c.MaxWaiting <= 0 {
 		c.MaxWaiting = 10_000
+	}
+	if c.MaxEach <= 0 {
+		c.MaxEach = 2000
 	}
 	if c.MaxBytes <= 0 {
 		c.MaxBytes = 512 << 20
@@ -103,7 +107,7 @@ type Inbox struct {
 // waiting is what is kept in memory of a pending draft.
 type waiting struct {
 	created, expires time.Time
-	rules            []Rule
+	drafter          string // principal
 	bytes            int
 }
 

@@ -360,6 +360,22 @@ func TestBounds(t *testing.T) {
 	r.hold(request(ann, "more", cancel("bj-scjg.1")))
 }
 
+// One person's drafts leave room for the others'.
+func TestEachHasRoom(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.MaxEach = 2 })
+	first := r.hold(request(ann, "1", cancel("bj-scjg.1")))
+	r.hold(request(ann, "2", cancel("bj-scjg.1")))
+	r.reopen()
+	if _, err := r.Hold(request(ann, "3", cancel("bj-scjg.1"))); code(err) != model.CodeInboxFull {
+		t.Errorf("a third: %v", err)
+	}
+	r.hold(request(bob, "3", cancel("bj-scjg.1")))
+	if _, err := r.Withdraw(first.ID, ann); err != nil {
+		t.Fatal(err)
+	}
+	r.hold(request(ann, "3", cancel("bj-scjg.1")))
+}
+
 // A write that fails is answered with what is known, and the next one opens the database anew and finds what is there.
 func TestFailedWrite(t *testing.T) {
 	for _, applied := range []bool{false, true} {

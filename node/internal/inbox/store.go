@@ -165,7 +165,7 @@ func (in *Inbox) load() error {
 }
 
 func (h *Held) waiting() waiting {
-	return waiting{created: h.Created.Time(), expires: h.Expires.Time(), rules: h.Rules, bytes: h.Bytes}
+	return waiting{created: h.Created.Time(), expires: h.Expires.Time(), drafter: h.Drafter.Principal, bytes: h.Bytes}
 }
 
 // onItsWay is a draft that was approved and of which intake has not spoken yet.
