@@ -38,11 +38,12 @@ func logger(w io.Writer, level slog.Level) *slog.Logger {
 
 func initCommand() *cobra.Command {
 	var dir, msp, node, agency, zh, en, region, uscc, listen, admin, alg, lang string
-	var asJSON bool
+	var asJSON, ask bool
 	c := &cobra.Command{
 		Use: "init", Short: "found a ledger and one node on this machine", Args: cobra.NoArgs,
 		Long: "init makes a ledger of one organisation and its node: authority, identity, signing key, genesis document, ledger,\n" +
-			"configuration, and one API key a role, which it prints once. It never overwrites anything.",
+			"configuration, and one API key a role, which it prints once. It asks for what is not given. It never overwrites anything.",
+		PreRunE: func(c *cobra.Command, _ []string) error { return askMissing(c, ask, initQuestions) },
 		RunE: func(c *cobra.Command, _ []string) error {
 			a, err := firstAgency(agency, zh, en, region, uscc)
 			if err != nil {
@@ -100,9 +101,7 @@ func initCommand() *cobra.Command {
 	f.StringVar(&admin, "admin", "127.0.0.1:9801", "address of metrics and details, loopback only")
 	f.StringVar(&lang, "lang", "zh", "language of the public page: zh or en")
 	f.BoolVar(&asJSON, "json", false, "print for programs")
-	for _, name := range []string{"dir", "msp", "node", "agency", "name-zh", "region", "uscc"} {
-		_ = c.MarkFlagRequired(name)
-	}
+	f.BoolVar(&ask, "ask", false, "ask on the standard input for what is not given; on a terminal it is asked anyway")
 	return c
 }
 

@@ -9,10 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/doctor"
@@ -26,6 +29,21 @@ const operatorFile = "admin-token"
 // openOperator draws the run's admin token: the file has a new one at each start, so that a copy of an old folder or
 // backup opens nothing.
 func (n *Node) openOperator() error {
+	n.metrics.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zhenglian_backup_timestamp_seconds", Help: "When the last backup was made here; 0 for never."}, func() float64 {
+			if at := lastBackup(n.cfg); !at.IsZero() {
+				return float64(at.Unix())
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zhenglian_disk_free_bytes", Help: "Bytes free on the disk under the node's folder."}, func() float64 {
+			free, _, err := doctor.Free(n.cfg.dir)
+			if err != nil {
+				return math.NaN()
+			}
+			return float64(free)
+		}),
+	)
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
 	n.operator = base64.RawURLEncoding.EncodeToString(raw[:])

@@ -71,14 +71,21 @@ func (f *Facts) files() {
 	}
 }
 
+// Free is the room of the disk under a folder, in bytes: what an unprivileged process may still write, and all.
+func Free(dir string) (free, total uint64, err error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, 0, err
+	}
+	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), nil
+}
+
 const week = 7 * 24 * time.Hour
 
 func (f *Facts) disk() {
-	var s syscall.Statfs_t
-	if f.DiskError = syscall.Statfs(f.Dir, &s); f.DiskError != nil {
+	if f.Disk.Free, f.Disk.Total, f.DiskError = Free(f.Dir); f.DiskError != nil {
 		return
 	}
-	f.Disk.Free, f.Disk.Total = s.Bavail*uint64(s.Bsize), s.Blocks*uint64(s.Bsize)
 	var archive, recent uint64
 	first := f.Now
 	_ = filepath.WalkDir(f.Dir, func(path string, d fs.DirEntry, err error) error { // files come and go while a node runs

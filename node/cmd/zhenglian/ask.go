@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+)
+
+// flagQuestion asks for a flag that has no good default.
+type flagQuestion struct {
+	flag   string
+	zh, en string
+	check  func(string) error
+}
+
+func notEmpty(s string) error {
+	if s == "" {
+		return fmt.Errorf("it must not be empty")
+	}
+	return nil
+}
+
+func parsed[T any](parse func(string) (T, error)) func(string) error {
+	return func(s string) error { _, err := parse(s); return err }
+}
+
+var initQuestions = []flagQuestion{
+	{"dir", "存放全部数据的新文件夹", "new folder to make everything in", notEmpty},
+	{"msp", "组织标识，如 BeijingMSP", "organisation id, for example BeijingMSP", parsed(model.ParseMSPID)},
+	{"node", "节点标识，如 beijing", "node id, for example beijing", parsed(model.ParseNodeID)},
+	{"agency", "首个机关的标识，如 bj-scjg", "id of the first agency, for example bj-scjg", parsed(model.ParseAgencyID)},
+	{"name-zh", "该机关的中文名称", "its Chinese name", notEmpty},
+	{"region", "行政区划代码（GB/T 2260），如 110000", "its region, GB/T 2260, for example 110000", parsed(model.ParseRegion)},
+	{"uscc", "统一社会信用代码", "its unified social credit code", parsed(model.ParseUSCC)},
+}
+
+// askMissing asks for the flags that were not given, each until the answer can be right; where nobody can be asked, they
+// are missing.
+func askMissing(c *cobra.Command, ask bool, questions []flagQuestion) error {
+	var missing []flagQuestion
+	var names []string
+	for _, q := range questions {
+		if !c.Flags().Changed(q.flag) {
+			missing, names = append(missing, q), append(names, `"`+q.flag+`"`)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if f, ok := c.InOrStdin().(*os.File); !ask && (!ok || !term.IsTerminal(int(f.Fd()))) {
+		return fmt.Errorf("%w: required flag(s) %s not set (or give --ask)", errUse, strings.Join(names, ", "))
+	}
+	in := bufio.NewScanner(io.LimitReader(c.InOrStdin(), 64<<10))
+	for _, q := range missing {
+		for {
+			text := q.en
+			if language() == "zh" {
+				text = q.zh
+			}
+			fmt.Fprintf(c.ErrOrStderr(), "%s: ", text)
+			if !in.Scan() {
+				return fmt.Errorf("%w: no answer for --%s", errUse, q.flag)
+			}
+			answer := strings.TrimSpace(in.Text())
+			err := q.check(answer)
+			if err == nil {
+				if err := c.Flags().Set(q.flag, answer); err != nil {
+					return err
+				}
+				break
+			}
+			fmt.Fprintf(c.ErrOrStderr(), "  %s\n", err)
+		}
+	}
+	return nil
+}
