@@ -50,6 +50,7 @@ func (n *Node) openPeople() error {
 	if n.people, err = auth.OpenDirectory(n.cfg.dir, secret, policies, registry{n}); err != nil {
 		return err
 	}
+	n.people.OnChange(n.tellChanges)
 	n.signIn = &auth.SignIn{People: n.people}
 	if len(n.cfg.OIDC) == 0 {
 		return nil
@@ -67,6 +68,23 @@ func (n *Node) openPeople() error {
 	}
 	n.signIn.Login = auth.NewLogin(n.people, n.signIn.Issuers)
 	return nil
+}
+
+// tellChanges has the access log say that a user or key has changed while the node runs, by whatever way. What was changed
+// in the files while it was stopped is not told.
+func (n *Node) tellChanges(changes []auth.Changed) {
+	for _, c := range changes {
+		kind := model.Kind("user")
+		if strings.HasPrefix(c.What, "keys.") {
+			kind = "key"
+		}
+		err := n.access.Append(&sdk.AccessEntry{
+			Time: model.TimeOf(time.Now()), Action: c.What, Status: http.StatusOK, Count: 1, Records: []sdk.AccessRecord{{Kind: kind, ID: c.ID}},
+		})
+		if err != nil {
+			n.log.Error("the access log does not say that people or keys have changed", "what", c.What, "id", c.ID, "error", err)
+		}
+	}
 }
 
 // issuer reads the files that the configuration of an issuer names.

@@ -314,6 +314,17 @@ func TestPeopleOfANode(t *testing.T) {
 	if took := time.Since(since); took > 3*time.Second {
 		t.Errorf("that took %v", took)
 	}
+	o.until("the access log says so", func() bool {
+		for e, err := range o.as(o.keys["audit-admin"]).Access(ctx, sdk.AccessQuery{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Action == auth.DisableUser && len(e.Records) == 1 && e.Records[0] == (sdk.AccessRecord{Kind: "user", ID: city.ID}) && e.Person == "" {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // A node does not start with policies or issuers that cannot be meant.

@@ -44,7 +44,7 @@ type Directory struct {
 }
 
 // Changed tells that a user or key is not what it was. What is people.add, people.change, people.disable, people.enable,
-// keys.issue or keys.revoke.
+// keys.issue, keys.rotate (a successor was issued, and it ends earlier) or keys.revoke.
 type Changed struct {
 	What, ID string
 }
@@ -273,6 +273,8 @@ func differences(before, now contents) (out []Changed) {
 			out = append(out, Changed{IssueKey, k.ID})
 		case was.Revoked.IsZero() && !k.Revoked.IsZero():
 			out = append(out, Changed{RevokeKey, k.ID})
+		case !was.Expires.Time().Equal(k.Expires.Time()):
+			out = append(out, Changed{RotateKey, k.ID})
 		}
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
@@ -38,11 +39,18 @@ func TestChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(Change{Action: EnableUser, ID: u.ID})
+	if _, _, _, err := d.Rotate(k.ID, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	successor := d.Keys()[1].ID
 	must(Change{Action: RevokeKey, ID: k.ID})
 	if err := other.Refresh(); err != nil {
 		t.Fatal(err)
 	}
-	want := []Changed{{AddUser, u.ID}, {IssueKey, k.ID}, {DisableUser, u.ID}, {EnableUser, u.ID}, {RevokeKey, k.ID}}
+	want := []Changed{{AddUser, u.ID}, {IssueKey, k.ID}, {DisableUser, u.ID}, {EnableUser, u.ID}, {RotateKey, k.ID}, {IssueKey, successor}, {RevokeKey, k.ID}}
 	if !reflect.DeepEqual(told, want) {
 		t.Errorf("told %v, want %v", told, want)
 	}
