@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
@@ -258,7 +260,7 @@ func (r *rowCheck) day(field string) (d model.Date, given, ok bool) {
 	if field == "valid_until" && r.c.m.noEnd[Fold(v)] {
 		return "", false, true
 	}
-	d, ok = r.c.m.date(v)
+	d, ok = r.c.m.date(norm.NFKC.String(v)) // full-width digits are digits
 	if !ok {
 		r.fault(field, model.CodeBadDate, "")
 	}

@@ -173,9 +173,9 @@ func (u *Undo) ours(v *model.Verdict) bool {
 	return last.Type == model.LicenceRescind && json.Unmarshal(last.Body, &b) == nil && b.Reason == u.Reason && b.Decision.Number == u.Decision
 }
 
+// ended reports whether a licence has ended, be it in a way that could be rescinded still.
 func ended(s model.State) bool {
-	_, err := model.Machines[model.KindLicence].Next(s, model.LicenceRescind)
-	return err != nil
+	return s != model.InForce && s != model.Suspended && s != model.Dormant
 }
 
 // send rescinds, and looks at each outcome.
