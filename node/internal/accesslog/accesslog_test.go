@@ -478,11 +478,11 @@ func TestFullDisk(t *testing.T) {
 	set := func(n uint64) { mu.Lock(); room = n; mu.Unlock() }
 	l, dir := create(t, Options{Free: func(string) (uint64, error) { mu.Lock(); defer mu.Unlock(); return room, nil }})
 	appendAll(t, l, 0, 5)
-	set(0)
 	e := fill(5)
 	if err := l.Append(&e); err != nil {
 		t.Fatal(err)
 	}
+	set(0)
 	await(t, func() bool { return l.Ready() != nil && l.Head().Count == 6 })
 	if err := l.Append(&e); !errors.Is(err, errUnavailable) {
 		t.Errorf("with a full disk: %v", err)
