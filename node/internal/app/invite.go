@@ -80,7 +80,7 @@ func (c *Config) gateways() (out []invite.Gateway, err error) {
 			return nil, err
 		}
 		if l.Listen == "" || l.TLSCert == "" {
-			return nil, fmt.Errorf("this node's ledger runs inside it, and nobody else reaches it: let it run in a process of its own first (docs/ops/install)")
+			return nil, fmt.Errorf("this node's ledger runs inside it, and nobody else reaches it: let it run in a process of its own first (docs/ops/operate)")
 		}
 		list = []Gateway{{Address: l.Listen, TLSRoots: l.path("ca.crt")}}
 	}
