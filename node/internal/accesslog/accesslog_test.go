@@ -476,7 +476,7 @@ func TestFullDisk(t *testing.T) {
 	var mu sync.Mutex
 	room := uint64(1 << 40)
 	set := func(n uint64) { mu.Lock(); room = n; mu.Unlock() }
-	l, dir := create(t, Options{Free: func(string) (uint64, error) { mu.Lock(); defer mu.Unlock(); return room, nil }})
+	l, dir := create(t, Options{Reserve: -1, Free: func(string) (uint64, error) { mu.Lock(); defer mu.Unlock(); return room, nil }})
 	appendAll(t, l, 0, 5)
 	e := fill(5)
 	if err := l.Append(&e); err != nil {
@@ -494,7 +494,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("%d entries", r.Count)
 	}
 	set(1 << 40)
-	l.space()
+	await(t, func() bool { l.space(); return l.Ready() == nil })
 	appendAll(t, l, 6, 8)
 
 	// The file cannot be written: its name leads to a folder.
@@ -523,6 +523,21 @@ func TestFullDisk(t *testing.T) {
 	appendAll(t, l, 9, 10)
 	if r := checked(t, dir); r.Count != 10 {
 		t.Errorf("%d entries: what was told to have failed, and was perhaps done, is there too", r.Count)
+	}
+}
+
+// Room that was set aside lets reads go on over a full disk.
+func TestReserve(t *testing.T) {
+	l, dir := create(t, Options{Free: func(string) (uint64, error) { return 0, nil }})
+	if l.w.room == 0 {
+		t.Skip("this disk sets no room aside")
+	}
+	appendAll(t, l, 0, 50)
+	if err := l.Ready(); err != nil {
+		t.Error(err)
+	}
+	if r := checked(t, dir); r.Count != 50 {
+		t.Errorf("%+v", r)
 	}
 }
 

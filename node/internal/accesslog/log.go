@@ -27,6 +27,7 @@ var (
 type Options struct {
 	SegmentBytes int64                            // a segment is closed beyond this: 64 MiB
 	MinFree      uint64                           // bytes that stay free on the disk: 64 MiB
+	Reserve      int64                            // bytes set aside behind the open file's end, for when the disk is full: 16 MiB; below 0: none
 	Free         func(dir string) (uint64, error) // free bytes of a folder's disk; by default the system's
 	Clock        func() time.Time                 // time.Now
 	Logger       *slog.Logger                     // slog.Default
@@ -121,6 +122,9 @@ func Open(dir string, o Options) (*Log, error) {
 	if o.MinFree == 0 {
 		o.MinFree = 64 << 20
 	}
+	if o.Reserve == 0 {
+		o.Reserve = 16 << 20
+	}
 	if o.Free == nil {
 		o.Free = freeBytes
 	}
@@ -142,6 +146,7 @@ func Open(dir string, o Options) (*Log, error) {
 		_ = lock.Close()
 		return nil, err
 	}
+	l.setAside()
 	go l.run()
 	if l.cut > 0 { // the log itself says so, for as long as it is kept
 		e := Entry{Time: model.TimeOf(o.Clock()), Action: ActionCut, Count: uint64(l.cut)}

@@ -14,7 +14,8 @@ type writer struct {
 	header header   // of the last segment
 	end    int64    // where its last good frame ends
 	chain  chain
-	month  int // of the last segment's first entry, 0 before it has one
+	room   int64 // up to where the disk has set room aside
+	month  int   // of the last segment's first entry, 0 before it has one
 }
 
 func (w *writer) close() error {
@@ -184,7 +185,7 @@ func (w *writer) reopen(dir string) error {
 		_ = f.Close()
 		return err
 	}
-	w.file = f
+	w.file, w.room = f, 0
 	return nil
 }
 
@@ -218,11 +219,14 @@ func (l *Log) roll() {
 		return
 	}
 	old := w.file
+	if err := old.Truncate(w.end); err != nil { // the room behind its end is given back
+		l.options.Logger.Warn("access log: closing a file", "cause", err)
+	}
 	l.mu.Lock()
 	l.segments = append(l.segments, liveSegment{h.first, int64(headerBytes)})
 	l.synced = l.written
 	l.mu.Unlock()
-	w.file, w.header, w.end, w.month = f, h, int64(headerBytes), 0
+	w.file, w.header, w.end, w.month, w.room = f, h, int64(headerBytes), 0, 0
 	if err := old.Close(); err != nil {
 		l.options.Logger.Warn("access log: closing a file", "cause", err)
 	}
@@ -257,13 +261,28 @@ const (
 	ActionCut          = "log.cut" // what a crash left at the end was removed; count is its bytes
 )
 
-// space refuses requests before the disk is full: the reserve is for what was answered before that was known.
+// setAside keeps room for the log on the disk, so that a disk that others have filled does not stop reads at once.
+func (l *Log) setAside() {
+	w := &l.w
+	if w.file == nil || l.options.Reserve <= 0 || w.room-w.end > l.options.Reserve/2 {
+		return
+	}
+	if err := reserve(w.file, w.end, l.options.Reserve); err == nil {
+		w.room = w.end + l.options.Reserve
+	}
+}
+
+// lastRoom is how much room remains for what was answered before it was known that there is no more.
+const lastRoom = 2 << 20
+
+// space refuses requests before the disk is full and what was set aside is used up.
 func (l *Log) space() {
+	l.setAside()
 	n, err := l.options.Free(l.dir)
 	if err != nil {
 		return // an unreadable figure is no reason to stop: the write will tell
 	}
-	low := n < l.options.MinFree
+	low := n < l.options.MinFree && l.w.room-l.w.end < lastRoom
 	if low != l.failed.Load() {
 		l.failed.Store(low)
 		if low {
