@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/backup"
 	"github.com/zhenglian/zhenglian/node/internal/httpapi"
 	"github.com/zhenglian/zhenglian/node/internal/importer"
@@ -104,8 +106,15 @@ func (i inside) Submit(ctx context.Context, key, batch string, drafts []model.Dr
 	if err != nil {
 		return nil, err
 	}
+	if err := i.n.access.Ready(); err != nil { // nothing is written unlogged
+		return nil, err
+	}
+	var by auth.Decision
 	for k := range drafts {
-		if !c.Decide(string(drafts[k].Type), drafts[k].Agency).Allowed {
+		if by = c.Decide(string(drafts[k].Type), drafts[k].Agency); !by.Allowed {
+			if err := i.logged(c, by, http.StatusForbidden, drafts[k:k+1], nil); err != nil {
+				return nil, err
+			}
 			return nil, &importer.Refusal{Index: k, Err: model.E(model.CodeForbidden)}
 		}
 	}
@@ -127,7 +136,25 @@ func (i inside) Submit(ctx context.Context, key, batch string, drafts []model.Dr
 	}
 	patience, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return w.Wait(patience, ids)
+	out, err := w.Wait(patience, ids)
+	if err := i.logged(c, by, http.StatusAccepted, drafts, out); err != nil {
+		return nil, err // sent again under its key it is the same request, and is logged then
+	}
+	return out, err
+}
+
+// logged takes what was sent into the access log, as the route does that one would have sent it to.
+func (i inside) logged(c httpapi.Caller, by auth.Decision, status int, drafts []model.Draft, out []model.Outcome) error {
+	e := sdk.AccessEntry{
+		Time: model.TimeOf(time.Now()), Person: c.ID(), Name: c.Name(), Pseudonym: c.Person(), Agency: c.Agency(),
+		Action: string(drafts[0].Type), Route: "import", Allowed: by.Allowed, Policy: by.Policy, Status: status, Count: uint64(len(drafts)),
+	}
+	for k := range out {
+		if out[k].Record != "" {
+			e.Records = append(e.Records, sdk.AccessRecord{Kind: model.KindLicence, ID: string(out[k].Record)})
+		}
+	}
+	return i.n.access.Append(&e)
 }
 
 func (i inside) Register(ctx context.Context, key string, t sdk.BatchTerms) (sdk.HeldBatch, error) {
