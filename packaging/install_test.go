@@ -224,6 +224,9 @@ func TestInstallDeb(t *testing.T) {
 		t.Fatalf("there is nothing to lose: %d files", len(before))
 	}
 	try("dpkg", "-i", "/zhenglian.deb")
+	if !strings.Contains(out, "nothing to do") { // the folder fits, and that was looked at
+		t.Errorf("an upgrade says %s", out)
+	}
 	same(t, before, snapshot(t, dir), "an upgrade")
 	try("zhenglian", "version")
 
