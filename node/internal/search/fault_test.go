@@ -89,7 +89,7 @@ func TestLostWhileServing(t *testing.T) {
 
 // Every page of the file is overwritten while it is asked. As soon as anything reads it, it is known.
 func TestOverwrittenWhileServing(t *testing.T) {
-	r := filled(t, 5000)
+	r := filled(t, 1500)
 	before := r.find(sdk.LicenceSearch{Text: "十"})
 	r.checkpoint()
 	info, err := os.Stat(r.path)
@@ -191,7 +191,7 @@ func TestUselessAtTheStart(t *testing.T) {
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := filled(t, 1000)
+			r := filled(t, 400)
 			before := r.find(sdk.LicenceSearch{Text: "十"})
 			r.stop()
 			harm.do(r)

@@ -140,7 +140,7 @@ func TestFindsWhatTheLogSays(t *testing.T) {
 			}
 		}
 	}
-	for range 600 {
+	for range 300 {
 		write()
 	}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -198,7 +198,7 @@ func TestPagesUnderWrites(t *testing.T) {
 			r := newRig(t)
 			pick := rand.New(rand.NewPCG(3, 4)).IntN
 			var still, moving []model.RecordID
-			for i := range 200 {
+			for i := range 100 {
 				id := r.log.issue("bj-scjg", drawLicence(pick))
 				if i%2 == 0 {
 					still = append(still, id)
@@ -229,7 +229,7 @@ func TestPagesUnderWrites(t *testing.T) {
 			defer func() { close(stop); <-done }()
 			q := &Query{LicenceSearch: sdk.LicenceSearch{Sort: order, Types: []model.TypeCode{typeA}}, Today: today}
 			position := uint64(0)
-			for walk := range 2 {
+			for walk := range 1 {
 				seen := map[model.RecordID]int{}
 				var last *place
 				for after, pages := "", 0; ; pages++ {
