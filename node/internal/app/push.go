@@ -350,6 +350,18 @@ func (p *pushedIn) Known(ctx context.Context, id model.OpID) (bool, error) {
 	return err == nil, err
 }
 
+// Recovered has the access log take down what it may not have had when the process ended.
+func (p *pushedIn) Recovered(ctx context.Context, drafts []model.Draft, ids []model.OpID) error {
+	c, err := p.caller()
+	if err != nil {
+		return err
+	}
+	if drafts == nil {
+		drafts = make([]model.Draft, len(ids)) // the row is gone; the operations say what they were
+	}
+	return p.pushed(ctx, c, c.Decide(string(drafts[0].Type), drafts[0].Agency), drafts, ids, nil)
+}
+
 func (p *pushedIn) Refusal(ctx context.Context, draft string) (*model.Error, error) {
 	h, _, err := desk{p.n}.Draft(ctx, draft)
 	switch {

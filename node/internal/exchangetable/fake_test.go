@@ -128,6 +128,8 @@ func (n *fakeNode) Known(_ context.Context, id model.OpID) (bool, error) {
 	return ok, nil
 }
 
+func (n *fakeNode) Recovered(context.Context, []model.Draft, []model.OpID) error { return nil }
+
 func (n *fakeNode) Refusal(_ context.Context, id string) (*model.Error, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -74,6 +74,9 @@ func (d *Door) drive(ctx context.Context, caller Caller, e *entry, u Unit, wait 
 		case err != nil:
 			return nil, err
 		case known:
+			if err := d.Intake.Recovered(ctx, u.Drafts, ids); err != nil {
+				return nil, err
+			}
 			e.Accepted = true
 		case caller.Agency != e.Agency:
 			return all(e.Count, Failed(Taken, model.E(model.CodeForbidden, "agency").With("taken with a key of %s", e.Agency))), nil

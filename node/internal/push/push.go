@@ -100,6 +100,8 @@ type Intake interface {
 	Outcomes(ctx context.Context, ids []model.OpID) ([]model.Outcome, error)
 	// Known reports whether the node accepted an operation, or saw it on the ledger.
 	Known(ctx context.Context, id model.OpID) (bool, error)
+	// Recovered takes down operations that were accepted before the process ended, and perhaps not taken down then.
+	Recovered(ctx context.Context, drafts []model.Draft, ids []model.OpID) error
 	// Refusal tells why a draft never becomes operations: it was not approved, or refused after it was. nil while it
 	// waits, and once it is accepted.
 	Refusal(ctx context.Context, draft string) (*model.Error, error)

@@ -73,6 +73,8 @@ func (n *fakeNode) Known(_ context.Context, id model.OpID) (bool, error) {
 	return ok, nil
 }
 
+func (n *fakeNode) Recovered(context.Context, []model.Draft, []model.OpID) error { return nil }
+
 func (n *fakeNode) Refusal(context.Context, string) (*model.Error, error) { return nil, nil }
 func (n *fakeNode) Identifier(model.Kind, model.RecordID) string          { return "1.2" }
 
