@@ -32,7 +32,7 @@ func metricsDocumented(_ *testing.T, c *consortium) {
 // configured reports whether a metric is that of a part which is only there when it is configured; its own tests hold
 // it to the page.
 func configured(name string) bool {
-	return strings.HasPrefix(name, "zhenglian_push_") || strings.HasPrefix(name, "zhenglian_webhook_")
+	return strings.HasPrefix(name, "zhenglian_push_") || strings.HasPrefix(name, "zhenglian_webhook_") || strings.HasPrefix(name, "zhenglian_telemetry_")
 }
 
 // documented holds those of docs/ops/metrics.md that the node should have and the running node to one another: names,

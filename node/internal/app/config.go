@@ -47,6 +47,8 @@ type Config struct {
 	ImportsKeep time.Duration `yaml:"imports_keep,omitempty"`
 	Push        PushConfig    `yaml:"push,omitempty"` // exchange tables and watched folders of back offices
 	Webhooks    WebhookConfig `yaml:"webhooks,omitempty"`
+	// Telemetry sends traces to an OpenTelemetry collector; nil: nothing is traced.
+	Telemetry *TelemetryConfig `yaml:"telemetry,omitempty"`
 
 	AccessLog AccessLogConfig `yaml:"access_log,omitempty"`
 
@@ -160,7 +162,7 @@ func (c *Config) check() error {
 	if p := c.Approval.policy(); p.Check() != nil {
 		return fmt.Errorf("%s: approval: %w", ConfigFile, p.Check())
 	}
-	if err := c.Webhooks.check(); err != nil {
+	if err := errors.Join(c.Webhooks.check(), c.Telemetry.check()); err != nil {
 		return err
 	}
 	return c.Push.check(c)

@@ -107,7 +107,7 @@ func (h health) Components() []sdk.Component {
 		}
 		out = append(out, ledger)
 	}
-	return append(append(out, n.push.components()...), n.webhookHealth()...)
+	return append(append(out, n.push.components()...), append(n.webhookHealth(), n.telemetryHealth()...)...)
 }
 
 // brief keeps the beginning of a text: of an error that lists what each of many peers said, that is the gist.

@@ -35,6 +35,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/sdnotify"
 	"github.com/zhenglian/zhenglian/node/internal/search"
 	"github.com/zhenglian/zhenglian/node/internal/submit"
+	"github.com/zhenglian/zhenglian/node/internal/telemetry"
 	"github.com/zhenglian/zhenglian/node/internal/vault"
 	"github.com/zhenglian/zhenglian/node/internal/webhook"
 )
@@ -73,6 +74,8 @@ type Node struct {
 
 	push     pushing // back offices' tables and folders
 	webhooks *webhook.Sender
+
+	telemetry *telemetry.Telemetry // nil: nothing is traced
 
 	imported atomic.Bool // the import of the ledger before is known to be closed
 
@@ -118,7 +121,7 @@ func (n *Node) close() error {
 
 func (n *Node) open() error {
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, step := range []func() error{n.openStores, n.openOperator, n.openLedger, n.openWrite, n.openAccess, n.openAPI} {
+	for _, step := range []func() error{n.openStores, n.openOperator, n.openTelemetry, n.openLedger, n.openWrite, n.openAccess, n.openAPI} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -294,9 +297,10 @@ func (n *Node) openAPI() error {
 	if err := n.openSearch(); err != nil {
 		return err
 	}
+	tracer, way := n.traced(writing{n})
 	var err error
 	n.api, err = httpapi.New(httpapi.Config{
-		Gate: newGate(n.signIn, n.cfg.RatePerSecond), Login: n.login(), Intake: writing{n}, Records: reading{n, n.records}, Log: log{n.records},
+		Gate: newGate(n.signIn, n.cfg.RatePerSecond), Login: n.login(), Intake: way, Tracer: tracer, Records: reading{n, n.records}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Access: n.access, AccessReader: n.access, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 		Imports: uploads{n},
 		Search:  searching{n, &agencyTree{}}, Temporary: n.path(exportsDir), Joining: joining{n, &invite.Store{Dir: n.path(invitationsDir)}},

@@ -14,8 +14,11 @@ import (
 // openSubmit wires the batcher between outbox, ledger and records.
 func (n *Node) openSubmit() error {
 	var err error
-	n.submit, err = submit.New(submit.Config{Settled: n.intake.Settled, Logger: n.log.With("part", "submit")},
-		n.client, n.outbox, n.outbox, known{n})
+	c := submit.Config{Settled: n.intake.Settled, Logger: n.log.With("part", "submit")}
+	if n.telemetry != nil {
+		c.Tracer = n.telemetry
+	}
+	n.submit, err = submit.New(c, n.client, n.outbox, n.outbox, known{n})
 	if err != nil {
 		return err
 	}

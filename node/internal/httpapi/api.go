@@ -41,6 +41,7 @@ type Config struct {
 	Imports  Imports // nil: the node runs none
 	Search   Search  // nil: as one that is never ready
 	Joining  Joining // nil: nobody is invited
+	Tracer   Tracer  // nil: no request is followed
 
 	Access       Access       // nil: nothing is logged, which only tests want
 	AccessReader AccessReader // nil: there is nothing to read
@@ -68,6 +69,7 @@ type API struct {
 	search   Search
 	imports  Imports
 	joining  Joining
+	tracer   Tracer
 
 	temporary string
 	exports   exports
@@ -100,7 +102,7 @@ func New(c Config) (*API, error) {
 		log: c.Logger, now: c.Clock, metrics: newMetrics(c.Registerer), mux: http.NewServeMux(),
 		run: rand.Text()[:8] + "-", maxStreams: c.MaxStreams, heartbeat: c.Heartbeat, closing: make(chan struct{}),
 	}
-	a.imports = c.Imports
+	a.imports, a.tracer = c.Imports, c.Tracer
 	if a.search, a.temporary = c.Search, c.Temporary; a.search == nil {
 		a.search = noSearch{}
 	}
@@ -219,7 +221,7 @@ func read[I, O any](a *API, d *document, rt *route, h func(context.Context, *I) 
 	huma.Register(d.api, d.operation(rt), func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)
 		if err != nil {
-			return nil, a.refuse(rt, err)
+			return nil, a.refuse(ctx, rt, err)
 		}
 		return out, nil
 	})

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -25,6 +26,9 @@ type exchange struct {
 	id     string
 	status int
 	visit  visit // what the access log is told
+
+	code   model.Code                        // of the problem that was answered, if one was
+	traced func(status int, code model.Code) // ends the request's span; nil: nobody follows it
 
 	decision Decision // the latest; of a request that is refused the one that refused it
 }
@@ -99,17 +103,23 @@ func (a *API) wrap(rt *route, h handler) http.Handler {
 			}
 			a.metrics.inFlight.Dec()
 			m.observe(x.status, time.Since(start))
+			if x.traced != nil {
+				x.traced(x.status, x.code)
+			}
 			*x = exchange{visit: visit{records: x.visit.records[:0]}} // the room is kept, nothing in it
 			exchanges.Put(x)
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
 		}()
-		if err := x.admit(); err != nil {
-			x.fail(err)
-			return
+		err := x.admit()
+		if a.tracer != nil {
+			x.follow(start)
 		}
-		if err := h(x); err != nil {
+		if err == nil {
+			err = h(x)
+		}
+		if err != nil {
 			x.fail(err)
 		}
 	})
@@ -161,6 +171,7 @@ func (x *exchange) decide(action string, owner model.AgencyID) error {
 // keys and values never are.
 func (x *exchange) fail(err error) {
 	p := problemOf(err)
+	x.code = p.Code
 	if p.Status == http.StatusInternalServerError {
 		x.api.log.Error("a request failed", "request", x.id, "route", x.rt.pattern(), "error", err)
 	}
@@ -265,8 +276,11 @@ func (a *API) nextID() string {
 }
 
 // Handler errors of huma's routes pass through here on their way out.
-func (a *API) refuse(rt *route, err error) error {
+func (a *API) refuse(ctx context.Context, rt *route, err error) error {
 	p := problemOf(err)
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		x.code = p.Code
+	}
 	if p.Status == http.StatusInternalServerError {
 		a.log.Error("a request failed", slog.String("route", rt.pattern()), slog.Any("error", err))
 	}

@@ -21,6 +21,8 @@ type flight struct {
 
 	recovered bool // made by an earlier process: it may stand in a block that was applied long ago
 
+	trace trace // of one with operations of requests that are followed
+
 	valid bool // guarded by the submitter's mutex until seen is closed
 }
 
@@ -35,7 +37,9 @@ func keysOf(items []*item) [][]string {
 // fly carries a batch from proposal to outcome. It runs in a goroutine of its own.
 func (s *Submitter) fly(batch []*item) {
 	f := &flight{keys: keysOf(batch), items: batch, began: time.Now(), seen: make(chan struct{})}
+	s.follow(f)
 	if !s.endorse(f) {
+		f.trace.end(resultNotSent)
 		s.mu.Lock()
 		s.land(f.keys)
 		s.mu.Unlock()
@@ -54,6 +58,7 @@ func (s *Submitter) endorse(f *flight) bool {
 			it.stamp(now)
 			args[i] = it.raw
 		}
+		f.trace.to(stepPropose)
 		txID, result, envelope, err := s.ledger.Propose(s.ctx, model.FunctionApply, model.Pack(args))
 		if err != nil {
 			s.proposalFailed(f.items, err)
@@ -79,6 +84,7 @@ func (s *Submitter) endorse(f *flight) bool {
 		s.mu.Lock()
 		s.flights[txID] = f
 		s.mu.Unlock()
+		f.trace.to(stepStore)
 		if err := s.envelopes.StoreEnvelope(txID, envelope, ids); err != nil {
 			s.mu.Lock()
 			delete(s.flights, txID)
@@ -119,12 +125,14 @@ func (s *Submitter) carry(f *flight) {
 	const turnedDown = 3 // times before the records are asked whether to give the envelope up
 	refusals, failures := 0, 0
 	for {
+		f.trace.to(stepOrder)
 		err := s.send(f)
 		wait := s.cfg.Resubmit
 		switch {
 		case err == nil:
 			failures = 0
 			s.well()
+			f.trace.to(stepCommit)
 			if f.recovered {
 				wait = s.cfg.Retry
 			}
@@ -142,6 +150,7 @@ func (s *Submitter) carry(f *flight) {
 			return
 		}
 		if s.ctx.Err() != nil {
+			f.trace.end(resultStopped)
 			return // the envelope and its operations stay in the outbox
 		}
 		switch {
@@ -233,6 +242,7 @@ func (s *Submitter) abandon(f *flight) bool {
 	}
 	delete(s.flights, f.txID)
 	s.mu.Unlock()
+	f.trace.end(resultAbandoned)
 	s.metrics.abandoned.Inc()
 	s.cfg.Logger.Warn("transaction was turned down by the ledger and is in no block", "tx", f.txID)
 	s.again(f)
@@ -293,6 +303,8 @@ func (s *Submitter) show(txID string, code peer.TxValidationCode, receipts []mod
 	}
 	delete(s.flights, txID)
 	s.metrics.transactions.WithLabelValues(label(code)).Inc()
+	f.trace.to(stepCommit)
+	f.trace.end(label(code))
 	if code != peer.TxValidationCode_VALID {
 		s.mu.Unlock()
 		s.again(f)

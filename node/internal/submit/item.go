@@ -29,6 +29,8 @@ type item struct {
 	limit    int       // the most operations it may travel with, 0 for no limit
 	attempts int       // failures that were its own or its transaction's
 
+	request any // what the tracer said of the request that it came with; nil: nobody follows it
+
 	prev, next *item
 	queued     bool
 	sibling    *item // the next that waits on the same record, in no order

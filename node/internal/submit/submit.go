@@ -83,6 +83,7 @@ type Config struct {
 	// place for each of those that a transaction committed that this node made: the ledger holds them as they
 	// were accepted here. It is nil for the others. nil: nobody.
 	Settled func(ids []model.OpID, receipts []model.Receipt)
+	Tracer  Tracer           // nil: nobody follows anything
 	Clock   func() time.Time // stamps operations; nil: time.Now
 	Logger  *slog.Logger     // nil: slog.Default
 }
@@ -202,6 +203,13 @@ func (s *Submitter) Accept(ctx context.Context, key [16]byte, digest model.Diges
 	fresh, err = s.outbox.Append(ctx, key, digest, ops, raw)
 	if err != nil || !fresh {
 		return false, err
+	}
+	if s.cfg.Tracer != nil {
+		if request := s.cfg.Tracer.Traced(ctx); request != nil {
+			for _, it := range items {
+				it.request = request
+			}
+		}
 	}
 	s.enqueue(items)
 	return true, nil
