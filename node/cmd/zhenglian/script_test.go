@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -141,14 +142,23 @@ next:
 	return 0
 }
 
+// invented holds the codes that scripts have: those of one demo share its ledger.
+var invented sync.Map
+
 // inventCodes gives a script holders of its own, $CODE0 to $CODE9.
 func inventCodes(env *testscript.Env) error {
-	var b bytes.Buffer
-	if err := importer.Generate(&b, 10, rand.Uint64()); err != nil {
-		return err
-	}
-	for i, line := range strings.Split(strings.TrimSpace(b.String()), "\n")[1:] {
-		env.Setenv(fmt.Sprintf("CODE%d", i), strings.Split(line, ",")[1])
+	for given := 0; given < 10; {
+		var b bytes.Buffer
+		if err := importer.Generate(&b, 10, rand.Uint64()); err != nil {
+			return err
+		}
+		for _, line := range strings.Split(strings.TrimSpace(b.String()), "\n")[1:] {
+			code := strings.Split(line, ",")[1]
+			if _, taken := invented.LoadOrStore(code, nil); !taken && given < 10 {
+				env.Setenv(fmt.Sprintf("CODE%d", given), code)
+				given++
+			}
+		}
 	}
 	return nil
 }

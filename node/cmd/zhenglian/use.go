@@ -15,6 +15,8 @@ func strict(c *cobra.Command) {
 	case c.HasSubCommands() && !c.Runnable():
 		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		check = noSuchCommand
+	case c.HasSubCommands(): // it does something by itself as well, with flags alone
+		check = noSuchCommand
 	case check == nil:
 		return // help, which takes any words
 	}

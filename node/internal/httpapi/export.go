@@ -147,7 +147,6 @@ func (a *API) getSearchExport(x *exchange) error {
 			_ = control.SetWriteDeadline(time.Now().Add(exportWrite))
 		}
 		x.touched(model.KindLicence, string(f.Record))
-		x.touched(model.KindLicence, string(f.Record))
 		for i := range exported {
 			cells[i] = shown(exported[i].value(f))
 		}

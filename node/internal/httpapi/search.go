@@ -77,9 +77,6 @@ func (a *API) getSearch(x *exchange) error {
 	for i := range page.Licences {
 		x.touched(model.KindLicence, string(page.Licences[i].Record))
 	}
-	for i := range page.Licences {
-		x.touched(model.KindLicence, string(page.Licences[i].Record))
-	}
 	return x.answerValue(http.StatusOK, page)
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -337,5 +338,29 @@ func TestExportsAtOnce(t *testing.T) {
 	f.hold = nil
 	if status, _, raw := s.ask(t, auth.Auditor, "GET", "/v1/search/licences/export?format=csv", ""); status != 200 {
 		t.Errorf("afterwards: %d %s", status, raw)
+	}
+}
+
+// Each licence that a search or an export shows stands in the access log once.
+func TestSearchesAreLoggedOnce(t *testing.T) {
+	l := &fakeLog{durable: map[uint64]bool{}, counts: map[int]int{}}
+	other := licence("乙")
+	other.Record = "bj-scjg.2"
+	f := &fakeSearch{found: []sdk.FoundLicence{licence("甲"), other}}
+	s := open(t, withSearch(f, t.TempDir()), func(c *httpapi.Config, _ *auth.Rates) { c.Access, c.AccessReader = l, l })
+	for _, path := range []string{"/v1/search/licences", "/v1/search/licences/export?format=csv", "/v1/search/licences/export?format=xlsx"} {
+		before := l.len()
+		if status, _, raw := s.ask(t, auth.Auditor, "GET", path, ""); status != 200 {
+			t.Fatalf("%s: %d %s", path, status, raw)
+		}
+		var shown []string
+		for _, e := range l.since(before) {
+			for _, r := range e.Records {
+				shown = append(shown, r.ID)
+			}
+		}
+		if want := []string{"bj-scjg.1", "bj-scjg.2"}; !slices.Equal(shown, want) {
+			t.Errorf("%s: the log names %v, want %v", path, shown, want)
+		}
 	}
 }
