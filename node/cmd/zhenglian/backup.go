@@ -109,6 +109,12 @@ func backupCommand() *cobra.Command {
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s  %.1f MiB in %s; %s\n%d blocks, %d operations waiting, %d parts\n", out, float64(r.Bytes)/(1<<20),
 				time.Since(start).Round(100*time.Millisecond), how, r.Blocks, max(r.Waiting, 0), r.Parts)
+			if r.Alone {
+				fmt.Fprintln(c.OutOrStdout(), map[bool]string{
+					true:  "账本在本节点进程内，没有其他副本：此后受理的内容在下一次备份之前只存于本机",
+					false: "The ledger runs in this node and has no other copy: what is accepted from now on is on this machine alone until the next backup",
+				}[language() == "zh"])
+			}
 			return nil
 		},
 	}
@@ -141,7 +147,7 @@ func backupVerifyCommand() *cobra.Command {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"info": info, "blocks": m.Blocks, "waiting": m.Waiting, "parts": len(m.Entries)})
 			}
 			fmt.Fprintf(c.OutOrStdout(), "whole and unchanged: %s of %s, made %s (%s ago) by %s\n%d blocks, %d parts\n", info.Node, info.Msp,
-				info.Created.Local().Format(time.DateTime), age(time.Since(info.Created)), info.Program, m.Blocks, len(m.Entries))
+				beijing(info.Created), age(time.Since(info.Created)), info.Program, m.Blocks, len(m.Entries))
 			return nil
 		},
 	}
@@ -213,12 +219,12 @@ func restoreCommand() *cobra.Command {
 			}
 			w := c.OutOrStdout()
 			fmt.Fprintf(w, "%s  node %s of %s\nthe backup is %s old (%s)\n%d blocks, %d positions, all verified\nrecords  %s\n", dir, r.Node, r.Msp, age(r.Age),
-				r.Created.Local().Format(time.DateTime), r.Blocks, r.Position, r.Records)
+				beijing(r.Created), r.Blocks, r.Position, r.Records)
 			for _, name := range r.Outside {
 				fmt.Fprintf(w, "missing: %s is named in zhenglian.yaml and was not in the node's folder: put it back\n", name)
 			}
-			fmt.Fprintf(w, "\nWhat was accepted after the backup comes from the ledger; its confidential parts are lost. Erase again what was erased since.\n"+
-				"Never start this node while the old one runs.\nnext:  zhenglian serve --dir %s\n", dir)
+			fmt.Fprintf(w, "\n%s Erase again what was erased since.\n"+
+				"Never start this node while the old one runs.\nnext:  zhenglian serve --dir %s\n", sinceBackup(r, language()), dir)
 			return nil
 		},
 	}
@@ -229,6 +235,21 @@ func restoreCommand() *cobra.Command {
 	s.openFlags(c)
 	require(c, "dir")
 	return c
+}
+
+// sinceBackup says what has become of that which was accepted after the backup.
+func sinceBackup(r *app.Restored, lang string) string {
+	switch at := beijing(r.Created); {
+	case r.Alone && lang == "zh":
+		return fmt.Sprintf("账本原在该节点进程内，已按备份恢复：%s（北京时间）即第 %d 个区块之后受理的内容全部丢失，此后发放的证照现在核验为“未找到”，\n"+
+			"须按原始材料重新签发，编号不会重复使用。", at, r.Blocks)
+	case r.Alone:
+		return fmt.Sprintf("The ledger ran in that node and is made from the backup too: all that was accepted after %s (Beijing), after block %d, is LOST.\n"+
+			"Licences handed out since verify as not found; issue them again from your files. No record id is given twice.", at, r.Blocks)
+	case lang == "zh":
+		return "备份之后受理的内容从账本取回，其保密部分已经丢失。"
+	}
+	return "What was accepted after the backup comes from the ledger; its confidential parts are lost."
 }
 
 func ledgerRestoreCommand() *cobra.Command {

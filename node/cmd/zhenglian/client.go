@@ -197,8 +197,11 @@ func moment(t model.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.Time().In(model.Shanghai).Format(time.DateTime)
+	return beijing(t.Time())
 }
+
+// beijing prints a moment as every command does, whatever the machine's time zone.
+func beijing(t time.Time) string { return t.In(model.Shanghai).Format(time.DateTime) }
 
 // typeName is an operation's name.
 func (o *client) typeName(t model.Type) string {

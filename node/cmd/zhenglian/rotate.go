@@ -32,7 +32,7 @@ func keysRotateCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"id": e.ID, "key": token, "expires": e.Expires, "old": old.ID, "old_expires": old.Expires})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s  %s  (until %s; shown once)\n%s goes on until %s\n", e.ID, token, e.Expires.Date(), old.ID, old.Expires.Time().Local().Format(time.DateTime))
+			fmt.Fprintf(c.OutOrStdout(), "%s  %s  (until %s; shown once)\n%s goes on until %s\n", e.ID, token, e.Expires.Date(), old.ID, moment(old.Expires))
 			return nil
 		},
 	}

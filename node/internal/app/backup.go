@@ -42,7 +42,8 @@ import (
 //     anchored on the ledger be shorter than the anchor that cut 2 holds.
 //   - An operation in cut 1 and in cut 2 was committed between them. A node that starts removes from its outbox what
 //     its records have receipts of, as after any crash; and whatever were sent again is refused by its version.
-//   - What was accepted after cut 1 may be lost. If it stands on the ledger, the restored node reads it there.
+//   - What was accepted after cut 1 may be lost. If it stands on the ledger, the restored node reads it there; a ledger
+//     that runs in the node is restored from cut 2 and has it no more.
 //
 // See docs/design/0025 and restore.go.
 
@@ -333,6 +334,7 @@ type Saved struct {
 	Waiting int    `json:"waiting"` // operations in the outbox; −1: not counted
 	Parts   int    `json:"parts"`
 	Bytes   int64  `json:"bytes"`
+	Alone   bool   `json:"alone"` // the ledger runs in the node: nothing else holds what is accepted from now on
 }
 
 // Backup writes a sealed backup of a node, running or not, to a new file. The file has its name only once it is
@@ -358,7 +360,7 @@ func Backup(ctx context.Context, cfg *Config, path string, seal backup.Key, open
 	// What is sealed is checked on its way: the file itself may be one that nobody here can open.
 	checked := make(chan error, 1)
 	pr, pw := io.Pipe()
-	out := &Saved{Live: true}
+	out := &Saved{Live: true, Alone: cfg.Ledger.Embedded != ""}
 	go func() {
 		var err error
 		var m backup.Manifest

@@ -31,7 +31,8 @@ import (
 //     gives its operations (Intake.Stands), so that what was accepted after the backup and is sent again is not made twice.
 //
 // What stays lost: confidential bodies of operations accepted after the backup (their licences verify by a presented
-// salt alone), and operations accepted after it that never reached the ledger.
+// salt alone), and operations accepted after it that never reached the ledger. Where the ledger runs in the node it has
+// no other copy: then all that was accepted after the backup is lost, and whoever restores is told so (Restored.Alone).
 
 // restoredMark says that a node was restored: from which backup, and whether it has caught up since.
 const restoredMark = "restored.json"
@@ -58,6 +59,7 @@ type Restored struct {
 	Position uint64        `json:"position"`
 	Records  string        `json:"records"` // digest, which every node has at this height
 	Outside  []string      `json:"outside"` // files that the configuration names and the backup has not
+	Alone    bool          `json:"alone"`   // the ledger is made from the backup too: nothing gives back what came after it
 }
 
 // Restore makes a node's folder from a backup. The folder must be new or empty; it has its name only once all is in it
@@ -109,7 +111,7 @@ func Restore(ctx context.Context, path string, k backup.Key, dir string, o Resto
 	if out.Blocks, out.Position, out.Records = r.Height, r.Position, r.After; r.Height != manifest.Blocks {
 		return nil, fmt.Errorf("the backup says %d blocks, but its archive has %d", manifest.Blocks, r.Height)
 	}
-	if cfg.Ledger.Embedded != "" {
+	if out.Alone = cfg.Ledger.Embedded != ""; out.Alone {
 		if err := restoreLedger(cfg); err != nil {
 			return nil, err
 		}
@@ -356,5 +358,9 @@ func (n *Node) catchUp(ctx context.Context) {
 		n.log.Warn("that the restored node has caught up could not be noted; the next start waits again", "error", err)
 	}
 	n.restored.Store(false)
+	if n.cfg.Ledger.Embedded != "" {
+		n.log.Warn("the ledger and its node are as the backup has them, and accept; what was accepted after the backup is lost", "backup", m.Backup, "blocks", n.records.Height())
+		return
+	}
 	n.log.Info("the restored node has all that the ledger has, and accepts", "backup", m.Backup, "blocks", n.records.Height())
 }
