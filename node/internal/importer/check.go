@@ -192,6 +192,10 @@ func (r *rowCheck) text(field string) (v string, ok bool) {
 			t, _ = Clean(t)
 			return t
 		}}.expand(s.parts)
+		if len(v) > MaxRow {
+			r.fault(field, model.CodeTooLong, "")
+			return "", false
+		}
 	}
 	if ok && s.Required && trim(v) == "" {
 		r.fault(field, model.CodeMissingField, "")

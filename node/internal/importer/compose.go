@@ -9,6 +9,9 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
+// maxTemplateParts bounds what a template makes of a row.
+const maxTemplateParts = 64
+
 // templatePart is fixed text, or something of the row.
 type templatePart struct {
 	text   string
@@ -56,6 +59,9 @@ func parseTemplate(s string) ([]templatePart, error) {
 		}
 		parts = append(parts, p)
 	}
+	if len(parts) > maxTemplateParts {
+		return nil, fmt.Errorf("a template has at most %d parts", maxTemplateParts)
+	}
 	return parts, nil
 }
 
@@ -76,9 +82,13 @@ type composed struct {
 	cell   func(column string) string
 }
 
+// expand fills a template in; longer than MaxRow, it is cut and no value.
 func (c composed) expand(parts []templatePart) string {
 	var b strings.Builder
 	for _, p := range parts {
+		if b.Len() > MaxRow {
+			break
+		}
 		switch p.name {
 		case "":
 			b.WriteString(p.text)

@@ -317,6 +317,9 @@ func styleOf(id, code string) style {
 		return style{}
 	}
 	if strings.Trim(code, "0") == "" {
+		if len(code) > maxZeros {
+			return style{} // pads nothing that anybody writes, and would pad every cell to this length
+		}
 		return style{zeros: len(code)}
 	}
 	var plain strings.Builder // without quoted text, escapes and brackets

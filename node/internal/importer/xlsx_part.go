@@ -22,6 +22,7 @@ const (
 	maxSharedCount = 4_000_000
 	maxMarkup      = 1 << 20 // bytes from one "<" to the next: a cell's longest text, or a tag
 	maxStyles      = 64_000
+	maxZeros       = 64 // digits that a number format shows at least
 )
 
 // workbookFiles are a workbook's parts, by name in lower case.

@@ -238,8 +238,12 @@ func (s *sheetRows) readRow(t xml.StartElement) error {
 			if err != nil {
 				return err
 			}
+			// What is longer than a row may be is refused as a whole, so no more of its text is kept: a row
+			// has 16,384 cells of up to 1 MB.
+			if s.size += len(c.Text); s.size > MaxRow && c.Text != "" {
+				c = Cell{Kind: Broken}
+			}
 			s.row = append(s.row, c)
-			s.size += len(c.Text)
 		}
 	}
 }
@@ -390,6 +394,9 @@ func (s *sheetRows) readHeader(m *Map) ([]string, error) {
 			s.again = true
 			break
 		}
+		if s.size > MaxRow {
+			return nil, errLongHeader(s.line)
+		}
 		texts := make([]string, len(s.row))
 		for i := range s.row {
 			if s.row[i].Kind == Formula {
@@ -412,6 +419,12 @@ func (s *sheetRows) readHeader(m *Map) ([]string, error) {
 				texts[c] = text
 			}
 		}
+		size := 0
+		for _, t := range texts {
+			if size += len(t); size > 4*MaxRow { // merged cells repeat theirs
+				return nil, errLongHeader(s.line)
+			}
+		}
 		head.add(texts)
 		if s.line == last {
 			break
@@ -430,6 +443,10 @@ func (s *sheetRows) readHeader(m *Map) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+func errLongHeader(line int) error {
+	return badFile("表头第 "+strconv.Itoa(line)+" 行超过 64 KiB", "the header's row "+strconv.Itoa(line)+" is longer than 64 KiB")
 }
 
 // next is the next row that has anything in the header's columns.

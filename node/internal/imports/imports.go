@@ -5,7 +5,8 @@
 // Every import has a folder of its own: what it is (job.json), the file, the map, the importer's state file and the
 // rejects. A crash at any moment leaves one of two things: no job.json, and then nobody was told of an import and the
 // folder is removed at the next start; or a job.json that is not final, and then the import is begun again, which goes
-// on where the state file says. Progress is not written: it is told anew.
+// on where the state file says; one in which the node was killed three times has failed, since what kills it may be the
+// file. Progress is not written: it is told anew.
 package imports
 
 import (
@@ -35,6 +36,7 @@ const (
 	MaxWaiting = 20  // imports that are not final
 	maxKept    = 500 // that the node remembers
 	maxFaults  = 200 // that are shown
+	maxBegun   = 3   // runs of an import in which the node may be killed
 )
 
 // Config is what the imports of a node need.
@@ -74,6 +76,8 @@ type job struct {
 	Cached    bool              `json:"cached,omitempty"`
 	Legacy    bool              `json:"legacy,omitempty"`
 	CheckOnly bool              `json:"check_only,omitempty"`
+	// Begun counts the runs that were begun and did not end in order: the node was killed in them.
+	Begun int `json:"begun,omitempty"`
 
 	dir     string
 	stop    context.CancelFunc // of a run; nil otherwise
@@ -93,6 +97,7 @@ type Imports struct {
 	mu      sync.Mutex
 	jobs    map[string]*job // guarded by mu, with all they hold
 	running int             // guarded by mu
+	alone   bool            // guarded by mu: what runs is to be the only one
 
 	finished *prometheus.CounterVec
 	rows     prometheus.Counter
@@ -209,10 +214,12 @@ func (m *Imports) begin() {
 	}
 	slices.SortFunc(queued, func(a, b *job) int { return strings.Compare(a.Import.ID, b.Import.ID) })
 	for _, j := range queued {
-		if m.running == m.cfg.Running {
+		// One in which the node was killed runs alone, so that it takes no other along.
+		if m.running == m.cfg.Running || m.alone || j.Begun > 0 && m.running > 0 {
 			return
 		}
 		m.running++
+		m.alone = j.Begun > 0
 		var ctx context.Context
 		ctx, j.stop = context.WithCancel(m.ctx)
 		m.wg.Go(func() {
@@ -221,6 +228,7 @@ func (m *Imports) begin() {
 			j.stop()
 			j.stop = nil
 			m.running--
+			m.alone = false
 			m.mu.Unlock()
 			m.poke()
 		})

@@ -297,3 +297,85 @@ func TestImportIsCancelledRefusedAndErased(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// An import in whose runs the node is killed is not begun for ever, and takes no other along.
+func TestImportThatKillsTheNodeIsGivenUp(t *testing.T) {
+	n, dir := &fakeNode{known: map[string][]model.Outcome{}, hold: make(chan struct{})}, t.TempDir()
+	m := open(t, dir, n, nil)
+	job := filepath.Join(dir, create(t, m, Request{}, file(t, 2)).ID, "job.json")
+	begun := func() int {
+		raw, err := os.ReadFile(job)
+		var j struct{ Begun int }
+		if err := errors.Join(err, json.Unmarshal(raw, &j)); err != nil {
+			t.Fatal(err)
+		}
+		return j.Begun
+	}
+	id := filepath.Base(filepath.Dir(job))
+	issuing := func(i sdk.Import) bool { return i.State == sdk.ImportIssuing }
+	until(t, m, id, issuing)
+	if begun() != 1 {
+		t.Fatal("a run is not written down before it begins")
+	}
+	during, err := os.ReadFile(job) // as a kill leaves it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil || begun() != 0 {
+		t.Fatal("a stop in order counts as a kill", begun(), err)
+	}
+	for range maxBegun - 1 {
+		if err := os.WriteFile(job, during, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m = open(t, dir, n, nil)
+		// Another waits as long as that one runs.
+		other := create(t, m, Request{}, file(t, 3))
+		until(t, m, id, issuing)
+		m.begin()
+		if i, _, _ := m.Get(other.ID); i.State != sdk.ImportQueued {
+			t.Fatal("an import runs beside one that has killed the node", i.State)
+		}
+		if during, err = os.ReadFile(job); err != nil {
+			t.Fatal(err)
+		}
+		_ = m.Close()
+		if err := os.RemoveAll(filepath.Join(dir, other.ID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(job, during, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.hold = nil
+	m = open(t, dir, n, nil)
+	i := until(t, m, id, final)
+	if i.State != sdk.ImportFailed || i.Problem == nil || i.Problem.Code != CodeKilledNode || i.Problem.Zh == "" || i.Problem.En == "" {
+		t.Fatalf("%+v", i)
+	}
+	if i := until(t, m, create(t, m, Request{}, file(t, 3)).ID, final); i.State != sdk.ImportDone {
+		t.Fatalf("%+v", i)
+	}
+}
+
+// A panic ends one import, not the node.
+func TestImportThatPanicsHasFailed(t *testing.T) {
+	n := &fakeNode{known: map[string][]model.Outcome{}}
+	panics := true
+	m := open(t, t.TempDir(), n, func(c *Config) {
+		c.Running = 1
+		c.Node = func(string) importer.Node {
+			if panics {
+				panics = false
+				panic("of the test")
+			}
+			return n
+		}
+	})
+	if i := until(t, m, create(t, m, Request{}, file(t, 2)).ID, final); i.State != sdk.ImportFailed || i.Problem == nil || i.Problem.Code != model.CodeInternal {
+		t.Fatalf("%+v", i)
+	}
+	if i := until(t, m, create(t, m, Request{}, file(t, 2)).ID, final); i.State != sdk.ImportDone {
+		t.Fatalf("%+v", i)
+	}
+}

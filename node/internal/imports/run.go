@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -20,10 +21,32 @@ const retryAfter = 10 * time.Second
 // CodeBadFile is a file that cannot be read as a whole.
 const CodeBadFile model.Code = "bad_file"
 
+// CodeKilledNode is an import in whose runs the node was killed each time.
+const CodeKilledNode model.Code = "import_killed_the_node"
+
+var killer = sdk.ImportProblem{Code: CodeKilledNode,
+	Zh: "节点连续三次在执行此导入时中断，不再重试；请检查文件和映射，拆分后重新上传（已签发的不会重复签发）",
+	En: "the node was killed three times while it ran this import, which is not begun again: look at the file and the map, split it and upload it anew (what is issued is not issued twice)"}
+
 // run takes an import as far as it goes.
 func (m *Imports) run(ctx context.Context, j *job) {
-	err := m.work(ctx, j)
 	m.mu.Lock()
+	killed := j.Begun >= maxBegun
+	j.Begun++
+	m.mu.Unlock()
+	if killed {
+		m.cfg.Logger.Error("an import is given up: the node was killed in each of its runs", "import", j.Import.ID, "runs", maxBegun)
+		if err := m.end(j, sdk.ImportFailed, &killer); err != nil {
+			m.cfg.Logger.Error("an import could not be written down", "import", j.Import.ID, "error", err)
+		}
+		return
+	}
+	err := m.save(j) // before anything of the file is read
+	if err == nil {
+		err = m.guarded(ctx, j)
+	}
+	m.mu.Lock()
+	j.Begun = 0
 	cancelled := j.cancel
 	m.mu.Unlock()
 	var needs *importer.NeedsApproval
@@ -35,7 +58,7 @@ func (m *Imports) run(ctx context.Context, j *job) {
 	case cancelled:
 		err = m.end(j, sdk.ImportCancelled, nil)
 	case m.ctx.Err() != nil:
-		return // the next start goes on
+		err = m.save(j) // the next start goes on
 	case errors.As(err, &needs):
 		m.change(j, func(i *sdk.Import) { i.State, i.Draft, i.Rate, i.Left = sdk.ImportAwaiting, needs.Draft.ID, 0, 0 })
 		err = m.save(j)
@@ -53,6 +76,9 @@ func (m *Imports) run(ctx context.Context, j *job) {
 			j.again = m.cfg.Clock().Add(retryAfter)
 			m.mu.Unlock()
 			m.change(j, func(i *sdk.Import) { i.State, i.Problem, i.Rate, i.Left = sdk.ImportQueued, p, 0, 0 })
+			if err := m.save(j); err != nil {
+				m.cfg.Logger.Error("an import could not be written down", "import", j.Import.ID, "error", err)
+			}
 			return
 		case model.Internal:
 			m.cfg.Logger.Error("an import failed", "import", j.Import.ID, "error", err)
@@ -62,6 +88,18 @@ func (m *Imports) run(ctx context.Context, j *job) {
 	if err != nil {
 		m.cfg.Logger.Error("an import could not be written down", "import", j.Import.ID, "error", err)
 	}
+}
+
+// guarded works, and makes of a panic a failure of this import alone.
+func (m *Imports) guarded(ctx context.Context, j *job) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			// What p says may quote the file.
+			m.cfg.Logger.Error("an import's run panicked", "import", j.Import.ID, "stack", string(debug.Stack()))
+			err = model.E(model.CodeInternal)
+		}
+	}()
+	return m.work(ctx, j)
 }
 
 // end makes an import final.
@@ -133,6 +171,8 @@ func (m *Imports) work(ctx context.Context, j *job) error {
 		}
 	}
 	ended, shown := make(chan struct{}), make(chan struct{})
+	stop := sync.OnceFunc(func() { close(ended) })
+	defer stop()
 	go func() {
 		defer close(shown)
 		tick := time.NewTicker(300 * time.Millisecond)
@@ -154,7 +194,7 @@ func (m *Imports) work(ctx context.Context, j *job) error {
 		}
 	}()
 	res, err := im.Issue(ctx, journal, c)
-	close(ended)
+	stop()
 	<-shown
 	m.rows.Add(float64(res.Issued - before))
 	m.change(j, func(i *sdk.Import) { i.Issued, i.Already, i.Rejected = res.Issued, res.Already, res.Rejected })
