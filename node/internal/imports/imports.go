@@ -121,6 +121,9 @@ func Open(cfg Config) (*Imports, error) {
 		finished: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zhenglian_imports_finished_total", Help: "Imports that the node has run to an end, by the state they ended in."}, []string{"state"}),
 		rows:     prometheus.NewCounter(prometheus.CounterOpts{Name: "zhenglian_imports_rows_issued_total", Help: "Licences that imports run by the node have issued since its start."}),
 	}
+	for _, s := range []sdk.ImportState{sdk.ImportDone, sdk.ImportFailed, sdk.ImportCancelled} {
+		m.finished.WithLabelValues(string(s)) // shown from the start, so that an alert sees the first one rise
+	}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
