@@ -119,6 +119,9 @@ type BatchTerms struct {
 	Rows   int            `json:"rows"` // operations in all
 	Type   model.Type     `json:"type"` // of each
 	Agency model.AgencyID `json:"agency,omitempty"`
+	// Records are those that a batch of endings ends, up to 100,000 and as many as Rows; of other types there are none.
+	// No answer has them: they are the rows of the draft.
+	Records []model.RecordID `json:"records,omitempty"`
 }
 
 // Batch is a registered batch.
@@ -196,7 +199,7 @@ func (c *Client) Drafts(ctx context.Context, q DraftQuery) (DraftPage, error) {
 
 // Draft shows a draft with a page of its operations, from the index given.
 func (c *Client) Draft(ctx context.Context, id string, from int) (DraftContent, error) {
-	return get[DraftContent](ctx, c, draftPath(id, "")+"?from="+strconv.Itoa(from))
+	return get[DraftContent](ctx, c, draftPath(id, "")+"?limit=500&from="+strconv.Itoa(from))
 }
 
 func draftPath(id, act string) string {

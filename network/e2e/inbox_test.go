@@ -415,12 +415,8 @@ func TestLargeBatch(t *testing.T) {
 	}
 	// To undo it needs one approval, not one a record.
 	undo := sdk.BatchTerms{Name: "撤销补录", File: terms.File, Rows: 2, Type: model.LicenceRescind}
-	u, err := drafter.RegisterBatch(ctx, undo, "")
-	if err != nil || u.Draft == nil || !slices.Equal(u.Draft.Rules, []string{"endings"}) {
-		t.Fatalf("%+v %v", u, err)
-	}
-	if _, err := approver.ApproveDraft(ctx, u.Draft.ID, u.Draft.Content, sdk.Write{}); err != nil {
-		t.Fatal(err)
+	if _, err := drafter.RegisterBatch(ctx, undo, ""); codeOf(err) != model.CodeMissingField {
+		t.Errorf("endings of whatever: %v", err)
 	}
 	var rescind []model.Draft
 	body, err := model.Canonical(model.ActBody{Act: model.Act{Decision: model.Decision{Number: "1", Date: "2026-02-03"}, Effective: "2026-02-03", Reason: "import-undone"}})
@@ -428,11 +424,26 @@ func TestLargeBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range n.logFrom(0) {
-		if e.Type == model.LicenceIssue && len(rescind) < 2 {
+		if e.Type == model.LicenceIssue && len(rescind) < 3 {
 			rescind = append(rescind, model.Draft{Agency: model.AgencyID(n.agency), Type: model.LicenceRescind, Record: e.Record, Body: body})
 		}
 	}
-	if out, err := drafter.Submit(ctx, rescind, sdk.Write{IdempotencyKey: "undo", Batch: u.Batch.ID}); err != nil || out[1].Status != model.Committed {
+	undo.Records = []model.RecordID{rescind[0].Record, rescind[1].Record}
+	u, err := drafter.RegisterBatch(ctx, undo, "")
+	if err != nil || u.Draft == nil || !slices.Equal(u.Draft.Rules, []string{"endings"}) {
+		t.Fatalf("%+v %v", u, err)
+	}
+	shown, err := approver.Draft(ctx, u.Draft.ID, 1)
+	if err != nil || len(shown.Rows) != 1 || shown.Rows[0].Operation.Record != undo.Records[1] || shown.Rows[0].Record == nil || shown.Rows[0].Moved {
+		t.Errorf("what the approver sees: %+v %v", shown, err)
+	}
+	if _, err := approver.ApproveDraft(ctx, u.Draft.ID, u.Draft.Content, sdk.Write{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := drafter.Submit(ctx, rescind[1:], sdk.Write{IdempotencyKey: "another", Batch: u.Batch.ID}); codeOf(err) != model.CodeBatchNotOpen {
+		t.Errorf("a record that nobody approved: %v", err)
+	}
+	if out, err := drafter.Submit(ctx, rescind[:2], sdk.Write{IdempotencyKey: "undo", Batch: u.Batch.ID}); err != nil || out[1].Status != model.Committed {
 		t.Errorf("undone: %+v %v", out, err)
 	}
 }

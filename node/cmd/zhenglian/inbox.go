@@ -166,6 +166,10 @@ func (o *client) printDraft(w io.Writer, c *sdk.DraftContent) {
 	})
 	if b := d.Batch; b != nil {
 		facts(w, "", [][2]string{{o.say("文件 SHA-256", "file SHA-256"), b.File.String()}, {o.say("机构", "agency"), string(b.Agency)}})
+		if len(c.Rows) == 0 && !d.Erased {
+			fmt.Fprintln(w, o.say("同意即准许提交人以此批次提交至多上述条数的此类操作；各行内容不在此列出，节点也不与上述文件核对。请向提交人索取文件，比对 SHA-256。",
+				"Approving lets who drafted it send at most so many operations of this type. Their content is not shown here, and the node does not compare it with the file: ask for the file and compare its SHA-256."))
+		}
 	}
 	if d.Erased {
 		fmt.Fprintln(w, o.say("内容已按期清除，只保留办理结果。", "The content has been erased on schedule; the decision is kept."))

@@ -341,7 +341,7 @@ func (d desk) Decide(ctx context.Context, by httpapi.Caller, id string, to sdk.D
 // Register makes a batch, or the draft that asks for it.
 func (d desk) Register(_ context.Context, s httpapi.Submission, t sdk.BatchTerms) (sdk.HeldBatch, error) {
 	n, who := d.n, personOf(&s)
-	terms := inbox.Terms{Name: t.Name, File: t.File, Rows: t.Rows, Type: t.Type, Agency: t.Agency}
+	terms := inbox.Terms{Name: t.Name, File: t.File, Rows: t.Rows, Type: t.Type, Agency: t.Agency, Records: t.Records}
 	if err := terms.Check(); err != nil {
 		return sdk.HeldBatch{}, err
 	}

@@ -157,6 +157,7 @@ func (x *exchange) about(op *model.Draft) {
 const (
 	defaultRows = 100
 	mostRows    = 500
+	mostNamed   = 100_000 // records of a batch of endings
 )
 
 func (a *API) getDraft(x *exchange) error {
@@ -168,7 +169,7 @@ func (a *API) getDraft(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	from, err := number(q, "from", 0, model.MaxOperations, 0)
+	from, err := number(q, "from", 0, mostNamed, 0)
 	if err != nil {
 		return err
 	}
@@ -196,7 +197,7 @@ func (a *API) row(ctx context.Context, d *sdk.HeldDraft, i int, op model.Draft) 
 	if op.Record != "" {
 		if view, _, err := a.records.View(ctx, op.Kind, op.Record); err == nil {
 			r.Record = &sdk.RowRecord{Version: view.Version, State: view.State}
-			r.Moved = d.State == sdk.DraftPending && op.Version != view.Version+1
+			r.Moved = d.State == sdk.DraftPending && op.Version != 0 && op.Version != view.Version+1
 		}
 	}
 	rule := model.Types[op.Type]
@@ -437,7 +438,7 @@ func (d *document) inboxRoutes() {
 		{routeRejectDraft, d.schema(sdk.DraftReason{}), decided, "By who might approve it."},
 		{routeWithdrawDraft, d.schema(nothing{}), decided, "By who drafted it."},
 		{routeResendDraft, d.schema(nothing{}), decided, "By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft."},
-		{routeRegisterBatch, d.schema(sdk.BatchTerms{}), d.schema(sdk.HeldBatch{}), "Needs the right named as the operations' type."},
+		{routeRegisterBatch, d.schema(sdk.BatchTerms{}), d.schema(sdk.HeldBatch{}), "Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft."},
 	} {
 		op := d.body(w)
 		if w.rt != routeRejectDraft && w.rt != routeWithdrawDraft {

@@ -5,6 +5,7 @@ const (
 	limitOperations = 8 << 20
 	limitQueries    = 2 << 20
 	limitImport     = 257 << 20 // the file itself: 256 MB
+	limitBatch      = 8 << 20
 	limitSmall      = 256 << 10
 )
 
@@ -89,7 +90,7 @@ var (
 	routeRejectDraft   = &route{method: "POST", path: "/v1/drafts/{id}/reject", id: "reject-draft", tag: "inbox", action: ActionReadDraft, limit: limitSmall, summary: "Reject a draft", zh: "驳回"}
 	routeWithdrawDraft = &route{method: "POST", path: "/v1/drafts/{id}/withdraw", id: "withdraw-draft", tag: "inbox", action: ActionReadDraft, limit: limitSmall, summary: "Take one's own draft back", zh: "撤回"}
 	routeResendDraft   = &route{method: "POST", path: "/v1/drafts/{id}/resend", id: "resend-draft", tag: "inbox", action: ActionReadDraft, limit: limitSmall, summary: "Send the content of one's own draft once more", zh: "重新提交"}
-	routeRegisterBatch = &route{method: "POST", path: "/v1/batches", id: "register-batch", tag: "inbox", limit: limitSmall, summary: "Register what will be sent in many requests", zh: "登记批次"}
+	routeRegisterBatch = &route{method: "POST", path: "/v1/batches", id: "register-batch", tag: "inbox", limit: limitBatch, summary: "Register what will be sent in many requests", zh: "登记批次"}
 	routeBatch         = &route{method: "GET", path: "/v1/batches/{id}", id: "batch", tag: "inbox", action: ActionReadDraft, summary: "How a batch stands", zh: "查看批次"}
 	routeAccess        = &route{method: "GET", path: "/v1/access", id: "access", tag: "access", action: ActionReadAccess, summary: "Entries of this node's access log: who looked at what", zh: "访问日志"}
 

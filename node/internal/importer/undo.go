@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -45,8 +46,11 @@ type UndoFault struct {
 	Code   model.Code     `json:"code"`
 }
 
-// undoChunk is the most endings of a request.
-const undoChunk = 200
+// undoChunk is the most endings of a request, and undoBatch the most that one approval names.
+const (
+	undoChunk = 200
+	undoBatch = 100_000
+)
 
 // OpenUndo opens the state file of an import that was made.
 func OpenUndo(path string) (*Journal, error) {
@@ -98,52 +102,85 @@ func (u *Undo) Run(ctx context.Context, j *Journal) (Undone, error) {
 }
 
 func (u *Undo) node(ctx context.Context, j *Journal, t Target, records []model.RecordID, out *Undone) error {
-	batch := ""
-	for len(records) > 0 {
-		n := min(len(records), undoChunk)
-		left, err := u.look(ctx, t, records[:n], out)
+	var waiting error
+	for part := range slices.Chunk(records, undoBatch) {
+		err := u.part(ctx, j, t, part, out)
+		var needs *NeedsApproval
+		switch {
+		case errors.As(err, &needs):
+			if waiting == nil { // the next part's draft can be approved meanwhile
+				waiting = err
+			}
+		case err != nil:
+			return err
+		}
+	}
+	return waiting
+}
+
+// part rescinds what one batch names: the records that can be rescinded, with those that an earlier run has rescinded
+// under it, so that each run finds the batch of the first.
+func (u *Undo) part(ctx context.Context, j *Journal, t Target, records []model.RecordID, out *Undone) error {
+	var left []model.Draft
+	var named []model.RecordID
+	for some := range slices.Chunk(records, undoChunk) {
+		can, done, err := u.look(ctx, t, some, out)
 		if err != nil {
 			return err
 		}
-		if len(left) > 0 {
-			if batch == "" {
-				terms := sdk.BatchTerms{Name: clip("undo "+j.Batch()+" "+j.head.Name, 256), File: j.head.File, Rows: len(j.made), Type: model.LicenceRescind}
-				if batch, err = openBatch(ctx, t, j, terms, "undo "+u.Reason+" "+u.Decision, u.Approval); err != nil {
-					return err
-				}
-			}
-			if err := u.send(ctx, j, t, batch, left, out); err != nil {
-				return err
-			}
+		left, named = append(left, can...), append(named, done...)
+	}
+	u.progress(out)
+	if len(left) == 0 {
+		return nil
+	}
+	for i := range left {
+		named = append(named, left[i].Record)
+	}
+	slices.Sort(named)
+	h := sha256.New()
+	for _, id := range named {
+		fmt.Fprintln(h, id)
+	}
+	terms := sdk.BatchTerms{Name: clip("undo "+j.Batch()+" "+j.head.Name, 256), File: j.head.File, Rows: len(named), Type: model.LicenceRescind, Records: named}
+	batch, err := openBatch(ctx, t, j, terms, fmt.Sprintf("undo %s %s %x", u.Reason, u.Decision, h.Sum(nil)), u.Approval)
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(left, undoChunk) {
+		if err := u.send(ctx, j, t, batch, some, out); err != nil {
+			return err
 		}
-		records = records[n:]
-		if u.Progress != nil {
-			u.Progress(Progress{Pass: Undoing, Rows: out.Undone + len(out.Ended) + len(out.Amended) + len(out.Failed), Total: out.Issued})
-		}
+		u.progress(out)
 	}
 	return nil
 }
 
-// look sorts out which licences can be rescinded still, as drafts.
-func (u *Undo) look(ctx context.Context, t Target, records []model.RecordID, out *Undone) ([]model.Draft, error) {
+func (u *Undo) progress(out *Undone) {
+	if u.Progress != nil {
+		u.Progress(Progress{Pass: Undoing, Rows: out.Undone + len(out.Ended) + len(out.Amended) + len(out.Failed), Total: out.Issued})
+	}
+}
+
+// look sorts out which licences can be rescinded still, as drafts, and which this undoing has rescinded.
+func (u *Undo) look(ctx context.Context, t Target, records []model.RecordID, out *Undone) (left []model.Draft, done []model.RecordID, _ error) {
 	queries := make([]model.Query, len(records))
 	for i, id := range records {
 		queries[i] = model.Query{Record: id}
 	}
 	verdicts, err := t.Node.Verify(ctx, queries)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(verdicts) != len(queries) {
-		return nil, errors.New("the node answered another number of queries than it was asked")
+		return nil, nil, errors.New("the node answered another number of queries than it was asked")
 	}
-	var left []model.Draft
 	today := model.DateOf(u.Clock())
 	body, err := model.Canonical(model.ActBody{FromStart: true, Act: model.Act{
 		Decision: model.Decision{Date: today, Number: u.Decision}, Effective: today, Reason: u.Reason,
 	}})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range verdicts {
 		v := verdicts[i].Record
@@ -152,6 +189,7 @@ func (u *Undo) look(ctx context.Context, t Target, records []model.RecordID, out
 			out.Failed = append(out.Failed, UndoFault{records[i], model.CodeNotFound})
 		case v.State == model.Rescinded && u.ours(&verdicts[i]):
 			out.Undone++
+			done = append(done, v.ID)
 		case ended(v.State):
 			out.Ended = append(out.Ended, v.ID)
 		case v.Version > 1 && !u.Force:
@@ -160,7 +198,7 @@ func (u *Undo) look(ctx context.Context, t Target, records []model.RecordID, out
 			left = append(left, model.Draft{Agency: v.Owner, Type: model.LicenceRescind, Kind: model.KindLicence, Record: v.ID, Version: v.Version + 1, Body: body})
 		}
 	}
-	return left, nil
+	return left, done, nil
 }
 
 // ours reports whether a licence was rescinded by this undoing, in an earlier run.

@@ -3,6 +3,7 @@ package inbox
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -14,8 +15,9 @@ import (
 
 // Bounds of a batch.
 const (
-	MaxRows = 10_000_000
-	maxName = 256 // bytes
+	MaxRows    = 10_000_000
+	MaxRecords = 100_000 // that one batch of endings names
+	maxName    = 256     // bytes
 )
 
 // Terms are what a batch may be used for.
@@ -26,6 +28,10 @@ type Terms struct {
 	Type   model.Type     `json:"type"`           // of each
 	Agency model.AgencyID `json:"agency"`         // that, or above, each operation's
 	Until  model.Time     `json:"until,omitzero"` // once it is open
+
+	// Records are what a batch of endings may end, each of them and nothing else. They stand in the draft's content, and
+	// of an open batch under keys of their own.
+	Records []model.RecordID `json:"-"`
 }
 
 // Check finds what a caller has written wrongly.
@@ -45,7 +51,42 @@ func (t *Terms) Check() error {
 	if _, ok := model.Types[t.Type]; !ok || model.Derived(t.Type) {
 		return model.E(model.CodeUnknownOperation, "type")
 	}
+	return t.checkRecords()
+}
+
+// checkRecords holds a batch of what needs a second person by itself to a list: who approves must see what it ends.
+func (t *Terms) checkRecords() error {
+	switch rule := ruled[t.Type]; {
+	case rule == "" && len(t.Records) > 0:
+		return model.E(model.CodeBadValue, "records").With("only a batch of endings names records")
+	case rule == "":
+		return nil
+	case rule != Endings:
+		return model.E(model.CodeBadValue, "type").With("each %s is approved by itself", t.Type)
+	case len(t.Records) == 0:
+		return model.E(model.CodeMissingField, "records").With("a batch of endings names each record that it ends")
+	case len(t.Records) > MaxRecords:
+		return model.E(model.CodeTooMany, "records").With("at most %d", MaxRecords)
+	case len(t.Records) != t.Rows:
+		return model.E(model.CodeBadValue, "rows").With("%d records are named", len(t.Records))
+	}
+	seen := make(map[model.RecordID]bool, len(t.Records))
+	for i, r := range t.Records {
+		if _, _, ok := r.Serial(); !ok || seen[r] {
+			return model.E(model.CodeBadValue, "records["+strconv.Itoa(i)+"]").With("no licence's id, or twice")
+		}
+		seen[r] = true
+	}
 	return nil
+}
+
+// drafts are the endings that a batch asks for, to be shown.
+func (t *Terms) drafts() []model.Draft {
+	out := make([]model.Draft, len(t.Records))
+	for i, r := range t.Records {
+		out[i] = model.Draft{Agency: t.Agency, Type: t.Type, Kind: model.KindLicence, Record: r}
+	}
+	return out
 }
 
 // FallsBatch lists the rules that a batch falls under, in force or not.
@@ -80,6 +121,30 @@ func putBatch(b *leveldb.Batch, t *Batch) error {
 	return nil
 }
 
+// listKey is there for each record that an open batch of endings names.
+func listKey(n uint64, r model.RecordID) []byte { return append(numberKey('l', n), r...) }
+
+// listed puts the records that a batch names beside it.
+func listed(b *leveldb.Batch, n uint64, records []model.RecordID) {
+	for _, r := range records {
+		b.Put(listKey(n, r), nil)
+	}
+}
+
+// named reports whether a batch names a record.
+func (in *Inbox) named(n uint64, r model.RecordID) (bool, error) {
+	in.handle.RLock()
+	defer in.handle.RUnlock()
+	_, err := in.db.Get(listKey(n, r), nil)
+	if errors.Is(err, leveldb.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, model.E(model.CodeInternal).Because(err)
+	}
+	return true, nil
+}
+
 // Admit opens a batch that needs no approval. The same person, key and digest are the same batch.
 func (in *Inbox) Admit(who Person, key string, digest model.Digest, t Terms) (*Batch, error) {
 	if key != "" {
@@ -109,6 +174,7 @@ func (in *Inbox) Admit(who Person, key string, digest model.Digest, t Terms) (*B
 	if err := putBatch(b, open); err != nil {
 		return nil, err
 	}
+	listed(b, n, t.Records)
 	if key != "" {
 		b.Put(requestKey(RequestKey(&who, key)), binary.BigEndian.AppendUint64(nil, n))
 	}
@@ -191,6 +257,15 @@ func (in *Inbox) count(n uint64, id string, who *Person, drafts []model.Draft, b
 		d := &drafts[i]
 		if d.Type != t.Type || (d.Agency != t.Agency && !below(d.Agency, t.Agency)) {
 			return false, model.E(model.CodeBatchNotOpen, "operations["+strconv.Itoa(i)+"]")
+		}
+		if ruled[t.Type] == "" {
+			continue
+		}
+		// A batch from before batches named records names none, and opens nothing.
+		if ok, err := in.named(n, d.Record); err != nil {
+			return false, err
+		} else if !ok {
+			return false, model.E(model.CodeBatchNotOpen, "operations["+strconv.Itoa(i)+"]").With("%s is not among the records that were approved", d.Record)
 		}
 	}
 	raw, err := in.get(counted)

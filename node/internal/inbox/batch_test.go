@@ -37,7 +37,10 @@ func (r *rig) approved(rows int) *Held {
 func TestBatchTerms(t *testing.T) {
 	p := Policy{BatchOver: 200}
 	few, many, end := terms(200), terms(201), terms(1)
-	end.Type = model.LicenceRescind
+	end.Type, end.Records = model.LicenceRescind, []model.RecordID{"bj-scjg.1"}
+	if err := end.Check(); err != nil {
+		t.Error(err)
+	}
 	if f, m, e := p.FallsBatch(&few), p.FallsBatch(&many), p.FallsBatch(&end); f != nil || !slices.Equal(m, []Rule{Batches}) || !slices.Equal(e, []Rule{Endings}) {
 		t.Errorf("%v %v %v", f, m, e)
 	}
@@ -45,6 +48,9 @@ func TestBatchTerms(t *testing.T) {
 		func(x *Terms) { x.Name = "" }, func(x *Terms) { x.Name = strings.Repeat("x", 300) }, func(x *Terms) { x.Rows = 0 },
 		func(x *Terms) { x.Rows = MaxRows + 1 }, func(x *Terms) { x.Type = "licence.give" }, func(x *Terms) { x.Type = model.Genesis },
 		func(x *Terms) { x.File = model.Digest{} }, func(x *Terms) { x.Type = "" },
+		func(x *Terms) { x.Type = model.LicenceRescind }, func(x *Terms) { *x = end; x.Rows = 2 }, func(x *Terms) { *x = end; x.Records = []model.RecordID{"x"} },
+		func(x *Terms) { x.Records = end.Records }, func(x *Terms) { x.Type = model.RotateKey }, func(x *Terms) { *x = end; x.Type = model.Delegate },
+		func(x *Terms) { *x = end; x.Rows, x.Records = 2, []model.RecordID{"bj-scjg.1", "bj-scjg.1"} },
 	} {
 		x := terms(1)
 		if spoil(&x); x.Check() == nil {
@@ -92,6 +98,67 @@ func TestUnderBatch(t *testing.T) {
 	r.pass(7*24*time.Hour + time.Second)
 	if err := r.Under(h.ID, ann, "1", issues(250, "bj-scjg-cy"), below, accept); code(err) != model.CodeBatchNotOpen {
 		t.Errorf("after its end: %v", err)
+	}
+}
+
+// Who approves a batch of endings sees which, and these it ends: after a restart, without an approval where the rule is
+// off, and long after the draft's own content is erased.
+func TestBatchOfEndings(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Expires = MaxExpires })
+	end := terms(2)
+	end.Type, end.Records = model.LicenceCancel, []model.RecordID{"bj-scjg.7", "bj-scjg.2"}
+	h := r.hold(Request{Drafter: ann, Key: "e", Digest: model.DigestOf(nil), Rules: []Rule{Endings}, Batch: &end})
+	r.reopen()
+	ops, err := r.Operations(h, false)
+	if err != nil || len(ops) != 2 || ops[0].Record != "bj-scjg.7" || ops[1].Record != "bj-scjg.2" || ops[0].Type != end.Type || ops[0].Agency != end.Agency {
+		t.Fatalf("shown: %+v %v", ops, err)
+	}
+	if _, err := r.Approve(h.ID, bob, h.Content); err != nil {
+		t.Fatal(err)
+	}
+	open, err := r.Admit(cyd, "k", model.DigestOf(nil), end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	r.pass(40 * 24 * time.Hour)
+	r.settle()
+	r.reopen()
+	if h := r.get(h.ID); !h.Erased {
+		t.Errorf("%+v", h)
+	}
+	for i, tt := range []struct {
+		id     string
+		who    Person
+		record model.RecordID
+		want   model.Code
+	}{
+		{h.ID, ann, "bj-scjg.2", ""}, {h.ID, ann, "bj-scjg.3", model.CodeBatchNotOpen}, {h.ID, ann, "bj-scjg.22", model.CodeBatchNotOpen},
+		{h.ID, ann, "", model.CodeBatchNotOpen}, {open.ID, cyd, "bj-scjg.7", ""}, {open.ID, cyd, "bj-scjg.1", model.CodeBatchNotOpen},
+	} {
+		if err := r.Under(tt.id, tt.who, fmt.Sprint(i), []model.Draft{cancel(tt.record)}, below, func() error { return nil }); code(err) != tt.want {
+			t.Errorf("%s: %v", tt.record, err)
+		}
+	}
+	// One that was approved before batches named records opens nothing.
+	old := terms(5)
+	old.Type = model.LicenceCancel
+	was := r.hold(Request{Drafter: ann, Key: "old", Digest: model.DigestOf(nil), Rules: []Rule{Endings}, Batch: &old})
+	if _, err := r.Approve(was.ID, bob, was.Content); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Under(was.ID, ann, "o", []model.Draft{cancel("bj-scjg.1")}, below, func() error { return nil }); code(err) != model.CodeBatchNotOpen {
+		t.Error(err)
+	}
+	for range 100 {
+		r.pass(3 * 24 * time.Hour)
+		if err := r.Tick(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, _ := parseID(h.ID)
+	if ok, err := r.named(n, "bj-scjg.2"); ok || err != nil {
+		t.Errorf("its list is kept for ever: %v", err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package inbox
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"time"
 
@@ -189,16 +188,18 @@ func (in *Inbox) closeBatch(n uint64, t *Batch) error {
 	if t.Key != "" {
 		b.Delete(requestKey(RequestKey(&t.Person, t.Key)))
 	}
-	in.handle.RLock()
-	it := in.db.NewIterator(util.BytesPrefix(binary.BigEndian.AppendUint64([]byte{'u'}, n)), nil)
-	for it.Next() {
-		b.Delete(append([]byte(nil), it.Key()...))
-	}
-	it.Release()
-	err := it.Error()
-	in.handle.RUnlock()
-	if err != nil {
-		return err
+	for _, prefix := range []byte{'u', 'l'} {
+		in.handle.RLock()
+		it := in.db.NewIterator(util.BytesPrefix(numberKey(prefix, n)), nil)
+		for it.Next() {
+			b.Delete(append([]byte(nil), it.Key()...))
+		}
+		it.Release()
+		err := it.Error()
+		in.handle.RUnlock()
+		if err != nil {
+			return err
+		}
 	}
 	return in.commit(b)
 }

@@ -88,6 +88,13 @@ func (in *Inbox) move(was *Held, to State, by *Person, reason string) (*Held, er
 		if err := putBatch(b, &Batch{ID: h.ID, Person: h.Drafter, Terms: open}); err != nil {
 			return nil, err
 		}
+		ends, err := in.Operations(was, false)
+		if err != nil {
+			return nil, err
+		}
+		for i := range ends {
+			b.Put(listKey(n, ends[i].Record), nil)
+		}
 	}
 	if err := put(b, &h); err != nil {
 		return nil, err

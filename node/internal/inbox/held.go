@@ -74,6 +74,9 @@ func (h *Held) number() uint64 {
 type content struct {
 	Nonce  []byte   `json:"nonce"` // makes the digest say nothing of what it is a digest of
 	Drafts []stored `json:"drafts"`
+
+	Batch   *Terms           `json:"batch,omitempty"`   // instead of drafts, and
+	Records []model.RecordID `json:"records,omitempty"` // what a batch of endings names
 }
 
 // stored is a model.Draft. Bodies stand as they came: canonical.
@@ -89,8 +92,11 @@ type stored struct {
 }
 
 // encodeContent writes drafts whose versions are to be those given, 0 for none.
-func encodeContent(drafts []model.Draft, versions []uint64) ([]byte, error) {
-	c := content{Nonce: make([]byte, 32), Drafts: make([]stored, len(drafts))}
+func encodeContent(drafts []model.Draft, versions []uint64, batch *Terms) ([]byte, error) {
+	c := content{Nonce: make([]byte, 32), Drafts: make([]stored, len(drafts)), Batch: batch}
+	if batch != nil {
+		c.Records = batch.Records
+	}
 	_, _ = rand.Read(c.Nonce) // never fails since Go 1.24
 	for i := range drafts {
 		d := &drafts[i]
@@ -115,6 +121,10 @@ func decodeContent(raw []byte, anew bool) ([]model.Draft, error) {
 	var c content
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return nil, damaged(err)
+	}
+	if c.Batch != nil {
+		c.Batch.Records = c.Records
+		return c.Batch.drafts(), nil
 	}
 	out := make([]model.Draft, len(c.Drafts))
 	for i := range c.Drafts {

@@ -52,7 +52,7 @@ func (in *Inbox) Hold(r Request) (*Held, error) {
 			return h, err
 		}
 	}
-	raw, err := encodeContent(r.Drafts, r.Versions)
+	raw, err := encodeContent(r.Drafts, r.Versions, r.Batch)
 	if err != nil {
 		return nil, err
 	}

@@ -469,7 +469,7 @@ func FuzzContent(f *testing.F) {
 			return
 		}
 		d := model.Draft{Agency: "bj-scjg", Type: model.LicenceIssue, Body: json.RawMessage(canonical), Confidential: &c, Version: version}
-		stored, err := encodeContent([]model.Draft{d}, nil)
+		stored, err := encodeContent([]model.Draft{d}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -220,9 +220,6 @@ func (in *Inbox) Get(id string) (*Held, error) {
 
 // Operations are what a draft asks for, with the versions that are approved, or anew as they were asked for.
 func (in *Inbox) Operations(h *Held, anew bool) ([]model.Draft, error) {
-	if h.Batch != nil {
-		return nil, nil
-	}
 	raw, err := in.get(numberKey('c', h.number()))
 	if err != nil {
 		return nil, err
