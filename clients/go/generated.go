@@ -756,24 +756,26 @@ type AccessUse struct {
 
 // Batch defines model for Batch.
 type Batch struct {
-	Agency *string `json:"agency,omitempty"`
-	File   string  `json:"file"`
-	Id     string  `json:"id"`
-	Name   string  `json:"name"`
-	Rows   int64   `json:"rows"`
-	State  string  `json:"state"`
-	Type   string  `json:"type"`
-	Until  *string `json:"until,omitempty"`
-	Used   int64   `json:"used"`
+	Agency  *string   `json:"agency,omitempty"`
+	File    string    `json:"file"`
+	Id      string    `json:"id"`
+	Name    string    `json:"name"`
+	Records *[]string `json:"records,omitempty"`
+	Rows    int64     `json:"rows"`
+	State   string    `json:"state"`
+	Type    string    `json:"type"`
+	Until   *string   `json:"until,omitempty"`
+	Used    int64     `json:"used"`
 }
 
 // BatchTerms defines model for BatchTerms.
 type BatchTerms struct {
-	Agency *string `json:"agency,omitempty"`
-	File   string  `json:"file"`
-	Name   string  `json:"name"`
-	Rows   int64   `json:"rows"`
-	Type   string  `json:"type"`
+	Agency  *string   `json:"agency,omitempty"`
+	File    string    `json:"file"`
+	Name    string    `json:"name"`
+	Records *[]string `json:"records,omitempty"`
+	Rows    int64     `json:"rows"`
+	Type    string    `json:"type"`
 }
 
 // DecidedDraft defines model for DecidedDraft.
@@ -3329,7 +3331,7 @@ type ClientInterface interface {
 
 	// RegisterBatchWithBody Register what will be sent in many requests 登记批次
 	//
-	// Needs the right named as the operations' type.
+	// Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3338,7 +3340,7 @@ type ClientInterface interface {
 
 	// RegisterBatch Register what will be sent in many requests 登记批次
 	//
-	// Needs the right named as the operations' type.
+	// Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4102,7 +4104,7 @@ func (c *Client) Access(ctx context.Context, params *AccessParams, reqEditors ..
 
 // RegisterBatchWithBody Register what will be sent in many requests 登记批次
 //
-// Needs the right named as the operations' type.
+// Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4121,7 +4123,7 @@ func (c *Client) RegisterBatchWithBody(ctx context.Context, params *RegisterBatc
 
 // RegisterBatch Register what will be sent in many requests 登记批次
 //
-// Needs the right named as the operations' type.
+// Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -8952,7 +8954,7 @@ type ClientWithResponsesInterface interface {
 
 	// RegisterBatchWithBodyWithResponse Register what will be sent in many requests 登记批次
 	//
-	// Needs the right named as the operations' type.
+	// Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8961,7 +8963,7 @@ type ClientWithResponsesInterface interface {
 
 	// RegisterBatchWithResponse Register what will be sent in many requests 登记批次
 	//
-	// Needs the right named as the operations' type.
+	// Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -12157,7 +12159,7 @@ func (c *ClientWithResponses) AccessWithResponse(ctx context.Context, params *Ac
 
 // RegisterBatchWithBodyWithResponse Register what will be sent in many requests 登记批次
 //
-// Needs the right named as the operations' type.
+// Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -12172,7 +12174,7 @@ func (c *ClientWithResponses) RegisterBatchWithBodyWithResponse(ctx context.Cont
 
 // RegisterBatchWithResponse Register what will be sent in many requests 登记批次
 //
-// Needs the right named as the operations' type.
+// Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

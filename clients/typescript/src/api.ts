@@ -223,7 +223,7 @@ export interface paths {
         put?: never;
         /**
          * Register what will be sent in many requests 登记批次
-         * @description Needs the right named as the operations' type.
+         * @description Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft.
          */
         post: operations["register-batch"];
         delete?: never;
@@ -1002,6 +1002,7 @@ export interface components {
             file: string;
             id: string;
             name: string;
+            records?: string[] | null;
             /** Format: int64 */
             rows: number;
             state: string;
@@ -1014,6 +1015,7 @@ export interface components {
             agency?: string;
             file: string;
             name: string;
+            records?: string[] | null;
             /** Format: int64 */
             rows: number;
             type: string;
@@ -2808,7 +2810,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description At most 262144 bytes. */
+        /** @description At most 8388608 bytes. */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["BatchTerms"];
