@@ -27,12 +27,20 @@ func notEmpty(s string) error {
 	return nil
 }
 
+// unusedFolder finds out before anything else is asked.
+func unusedFolder(dir string) error {
+	if err := emptyFolder(dir); err != nil {
+		return err
+	}
+	return notEmpty(dir)
+}
+
 func parsed[T any](parse func(string) (T, error)) func(string) error {
 	return func(s string) error { _, err := parse(s); return err }
 }
 
 var initQuestions = []flagQuestion{
-	{"dir", "存放全部数据的新文件夹", "new folder to make everything in", notEmpty},
+	{"dir", "存放全部数据的新文件夹", "new folder to make everything in", unusedFolder},
 	{"msp", "组织标识，如 BeijingMSP", "organisation id, for example BeijingMSP", parsed(model.ParseMSPID)},
 	{"node", "节点标识，如 beijing", "node id, for example beijing", parsed(model.ParseNodeID)},
 	{"agency", "首个机关的标识，如 bj-scjg", "id of the first agency, for example bj-scjg", parsed(model.ParseAgencyID)},
@@ -55,7 +63,11 @@ func askMissing(c *cobra.Command, ask bool, questions []flagQuestion) error {
 		return nil
 	}
 	if f, ok := c.InOrStdin().(*os.File); !ask && (!ok || !term.IsTerminal(int(f.Fd()))) {
-		return fmt.Errorf("%w: required flag(s) %s not set (or give --ask)", errUse, strings.Join(names, ", "))
+		hint := ""
+		if c.Flags().Lookup("ask") != nil {
+			hint = " (or give --ask)"
+		}
+		return fmt.Errorf("%w: required flag(s) %s not set%s", errUse, strings.Join(names, ", "), hint)
 	}
 	in := bufio.NewScanner(io.LimitReader(c.InOrStdin(), 64<<10))
 	for _, q := range missing {

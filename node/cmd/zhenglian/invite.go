@@ -52,7 +52,9 @@ func inviteCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"id": i.ID, "invitation": text, "fingerprint": i.Fingerprint(), "expires": i.Expires})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s\n\nfingerprint  %s\nvalid until  %s\nnext, on the new machine:  zhenglian join --dir DIR INVITATION\n", text, i.Fingerprint(), i.Expires.Local().Format(time.DateTime))
+			// The text alone goes to the standard output: it is put into a file, the fingerprint goes another way.
+			fmt.Fprintln(c.OutOrStdout(), text)
+			fmt.Fprintf(c.ErrOrStderr(), "\nfingerprint  %s\nvalid until  %s (Beijing)\nnext, on the new machine:  zhenglian join --dir DIR INVITATION --fingerprint %[1]s\n", i.Fingerprint(), beijing(i.Expires))
 			return nil
 		},
 	}
@@ -93,7 +95,7 @@ func inviteListCommand() *cobra.Command {
 				case time.Now().After(r.Expires):
 					state = "expired"
 				}
-				t.AppendRow(table.Row{r.ID, r.Node, r.Expires.Local().Format(time.DateTime), state})
+				t.AppendRow(table.Row{r.ID, r.Node, beijing(r.Expires), state})
 			}
 			fmt.Fprintln(c.OutOrStdout(), t.Render())
 			for _, r := range all {
@@ -131,6 +133,8 @@ func inviteCertifyCommand() *cobra.Command {
 	return c
 }
 
+var joinQuestions = []flagQuestion{{"fingerprint", "邀请的指纹（请电话向邀请单位核对）", "the invitation's fingerprint, as you were told it by telephone", notEmpty}}
+
 func joinByInvitationCommand() *cobra.Command {
 	var dir, fingerprint, alg string
 	var o app.JoinOptions
@@ -139,7 +143,8 @@ func joinByInvitationCommand() *cobra.Command {
 		Use: "join INVITATION", Short: "enter an existing ledger by an invitation", Args: cobra.ExactArgs(1),
 		Long: "join makes the folder of the invited node: it draws the keys here, has the ledger key certified by the inviting node, and\n" +
 			"holds all that it hears against the invitation. INVITATION is the text, a file, or - for the standard input. A call that\n" +
-			"was cut off is simply called again.",
+			"was cut off is simply called again. The fingerprint is the one that you were told by another way, by telephone for example.",
+		PreRunE: func(c *cobra.Command, _ []string) error { return askMissing(c, false, joinQuestions) },
 		RunE: func(c *cobra.Command, args []string) error {
 			text := args[0]
 			if text == "-" {
@@ -155,7 +160,7 @@ func joinByInvitationCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if fingerprint != "" && !strings.EqualFold(strings.ReplaceAll(fingerprint, "-", ""), strings.ReplaceAll(i.Fingerprint(), "-", "")) {
+			if !strings.EqualFold(strings.ReplaceAll(fingerprint, "-", ""), strings.ReplaceAll(i.Fingerprint(), "-", "")) {
 				return fmt.Errorf("the invitation's fingerprint is %s, not the one that you were given: it was changed on its way", i.Fingerprint())
 			}
 			if dir, err = filepath.Abs(dir); err != nil {
@@ -175,7 +180,8 @@ func joinByInvitationCommand() *cobra.Command {
 				fmt.Fprintf(w, "  %-15s %s\n", r, j.Keys[string(r)])
 			}
 			fmt.Fprintf(w, "\nnext:  zhenglian doctor --dir %s\n       zhenglian serve --dir %s       (it reads and verifies at once)\n", dir, dir)
-			fmt.Fprintf(w, "Before it may write, the members approve these changes of the registry, in this order; send each at %s:\n", i.URL)
+			fmt.Fprintf(w, "Before it may write, the members approve these changes of the registry, in this order. Send each at %s; there another\n"+
+				"person lets it go (zhenglian drafts approve), the members approve the proposal, and it is enacted (docs/ops/organisation-joins):\n", i.URL)
 			for _, p := range j.Proposals {
 				fmt.Fprintf(w, "  curl -H \"Authorization: Bearer $ZHENGLIAN_KEY\" --data-binary @%s %s/v1/registry/proposals\n", p, i.URL)
 			}
@@ -191,7 +197,7 @@ func joinByInvitationCommand() *cobra.Command {
 	f.StringVar(&o.Admin, "admin", "127.0.0.1:9801", "address of metrics and details, loopback only")
 	f.StringVar(&o.Lang, "lang", "zh", "language of the public page: zh or en")
 	f.StringVar(&alg, "alg", string(envelope.ES256), "algorithm of its signing keys: ES256, ES256K or SM2")
-	f.StringVar(&fingerprint, "fingerprint", "", "the fingerprint as you heard it; another one is refused")
+	f.StringVar(&fingerprint, "fingerprint", "", "the invitation's fingerprint as you were told it; required, another one is refused")
 	f.BoolVar(&asJSON, "json", false, "print for programs")
 	require(c, "dir")
 	return c

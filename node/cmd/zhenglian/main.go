@@ -19,7 +19,8 @@
 //	zhenglian invite, join         another node of an organisation enters a ledger
 //	zhenglian backup, restore, upgrade, doctor, log-level, profile, support-bundle
 //	                               look after a node on its own machine
-//	zhenglian ledger serve, fsck   the embedded ledger's own process, and its full check
+//	zhenglian ledger apart, serve, fsck
+//	                               the embedded ledger's own process, and its full check
 //	zhenglian version              which build this is
 //
 // Client commands find the node by --url and --key, or ZHENGLIAN_URL and ZHENGLIAN_KEY. --json prints

@@ -55,6 +55,9 @@ func TestOnDemo(t *testing.T) {
 				port := freePorts(t)
 				env.Setenv("API", fmt.Sprint("127.0.0.1:", port))
 				env.Setenv("ADMIN", fmt.Sprint("127.0.0.1:", port+1))
+				env.Setenv("API2", fmt.Sprint("127.0.0.1:", port+2))
+				env.Setenv("ADMIN2", fmt.Sprint("127.0.0.1:", port+3))
+				env.Setenv("LEDGER", fmt.Sprint("127.0.0.1:", port+1000))
 				return inventCodes(env)
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){"take": take, "describe": describeNode, "await": await, "damage": damage, "workbook": workbook, "gbk": gbk, "upload": upload},

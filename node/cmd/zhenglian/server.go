@@ -28,7 +28,7 @@ import (
 // serverCommands run on the machine of a node or a ledger, on its folders.
 func serverCommands() []*cobra.Command {
 	ledger := &cobra.Command{Use: "ledger", Short: "the embedded ledger: its own process, and its full check"}
-	ledger.AddCommand(ledgerServeCommand(), ledgerFsckCommand(), ledgerRestoreCommand())
+	ledger.AddCommand(ledgerServeCommand(), ledgerFsckCommand(), ledgerRestoreCommand(), ledgerApartCommand())
 	return []*cobra.Command{initCommand(), serveCommand(), demoCommand(), keysCommand(), peopleCommand(), reindexCommand(), findingCommand(), consortiumCommand(), foundCommand(), migrateCommand(), versionCommand(), ledger}
 }
 
@@ -43,7 +43,14 @@ func initCommand() *cobra.Command {
 		Use: "init", Short: "found a ledger and one node on this machine", Args: cobra.NoArgs,
 		Long: "init makes a ledger of one organisation and its node: authority, identity, signing key, genesis document, ledger,\n" +
 			"configuration, and one API key a role, which it prints once. It asks for what is not given. It never overwrites anything.",
-		PreRunE: func(c *cobra.Command, _ []string) error { return askMissing(c, ask, initQuestions) },
+		PreRunE: func(c *cobra.Command, _ []string) error {
+			if dir != "" {
+				if err := unusedFolder(dir); err != nil {
+					return err
+				}
+			}
+			return askMissing(c, ask, initQuestions)
+		},
 		RunE: func(c *cobra.Command, _ []string) error {
 			a, err := firstAgency(agency, zh, en, region, uscc)
 			if err != nil {
@@ -56,9 +63,6 @@ func initCommand() *cobra.Command {
 			org, err := model.ParseMSPID(msp)
 			if err != nil {
 				return fmt.Errorf("%w: --msp: %w", errUse, err)
-			}
-			if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-				return fmt.Errorf("%s is not empty: init never overwrites; choose another --dir", dir)
 			}
 			if err := os.MkdirAll(dir, 0o700); err != nil {
 				return err
@@ -296,6 +300,32 @@ func ledgerServeCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&dir, "dir", "", "folder of ledger.yaml")
 	_ = c.MarkFlagRequired("dir")
+	return c
+}
+
+func ledgerApartCommand() *cobra.Command {
+	var dir, listen string
+	c := &cobra.Command{
+		Use: "apart", Short: "let the ledger in a stopped node's process run in one of its own, where other nodes reach it", Args: cobra.NoArgs,
+		Long: "apart gives a pilot's ledger a TLS certificate and an address, and has its node dial it there. From then on both are started:\n" +
+			"the ledger with `zhenglian ledger serve`, then the node. Other nodes can be invited (zhenglian invite).\n" +
+			"让试点节点进程内的账本改在独立进程中运行，供其他节点连接。",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := app.LoadConfig(dir)
+			if err != nil {
+				return err
+			}
+			at, err := app.LedgerApart(cfg, listen)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "ledger  %s\nlisten  %s\n\nnext:  zhenglian ledger serve --dir %s\n       zhenglian serve --dir %s\n", at, listen, at, dir)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the stopped node's folder")
+	c.Flags().StringVar(&listen, "listen", "", "host:port of this machine as the other nodes dial it, for example 10.1.2.3:7051")
+	require(c, "dir", "listen")
 	return c
 }
 

@@ -80,7 +80,7 @@ func (c *Config) gateways() (out []invite.Gateway, err error) {
 			return nil, err
 		}
 		if l.Listen == "" || l.TLSCert == "" {
-			return nil, fmt.Errorf("this node's ledger runs inside it, and nobody else reaches it: let it run in a process of its own first (docs/ops/operate)")
+			return nil, fmt.Errorf("this node's ledger runs inside it, and nobody else reaches it: stop the node and let it run in a process of its own first: zhenglian ledger apart --dir %s --listen HOST:7051 (docs/ops/operate)", c.dir)
 		}
 		list = []Gateway{{Address: l.Listen, TLSRoots: l.path("ca.crt")}}
 	}
