@@ -67,7 +67,7 @@ func (n *Node) keepFirst(name string, copy func(*backup.Writer) error) {
 // remade are the names that a backup leaves out: what is made anew, and what is of one run.
 var remade = map[string]bool{
 	"records": true, "records.new": true, "records.old": true, "archive": true, "plan.tmp": true,
-	operatorFile: true, operatorFile + ".new": true, backupMark: true, restoredMark: true, exportsDir: true, upgradeDir: true, importsDir: true,
+	operatorFile: true, operatorFile + ".new": true, backupMark: true, restoredMark: true, exportsDir: true, upgradeDir: true,
 }
 
 // ledgerPart is the folder of a backup that holds the configuration and keys of the ledger that runs in the node.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -207,6 +208,37 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 	if gone, err := filepath.Glob(filepath.Join(w.dir, "*.restoring")); err != nil || len(gone) > 0 {
 		t.Errorf("left behind: %v", gone)
+	}
+}
+
+// Uploads are in the backup of a stopped node as in that of a running one: an import goes on where the node is restored.
+func TestBackupHasImports(t *testing.T) {
+	w := newTown(t)
+	w.serveLedger(w.made.LedgerConfig)
+	stop := w.serve("beijing")
+	upload := filepath.Join(w.node("beijing"), "imports", "one", "file")
+	if err := os.MkdirAll(filepath.Dir(upload), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(upload, []byte("rows"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, live := range []bool{true, false} {
+		if !live {
+			stop()
+			if err := errors.Join(os.MkdirAll(filepath.Dir(upload), 0o700), os.WriteFile(upload, []byte("rows"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		file := filepath.Join(w.dir, fmt.Sprint(live, ".backup"))
+		saved, err := app.Backup(t.Context(), w.config("beijing"), file, phrase(t), nil, func(int64) {})
+		if err != nil || saved.Live != live {
+			t.Fatal(saved, err)
+		}
+		_, m, err := app.Verify(file, phrase(t))
+		if err != nil || !slices.ContainsFunc(m.Entries, func(e backup.Entry) bool { return e.Name == "imports/one/file" }) {
+			t.Errorf("live %v: the upload is not in the backup, %v", live, err)
+		}
 	}
 }
 

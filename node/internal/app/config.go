@@ -40,7 +40,7 @@ type Config struct {
 	Lang          string       `yaml:"lang"` // zh or en: the language of the public page's first view
 	Ledger        LedgerConfig `yaml:"ledger"`
 	OIDC          []OIDC       `yaml:"oidc,omitempty"`  // identity providers whose users sign in here
-	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one key; 0: 20,000
+	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one key; 0: 50,000
 	OutboxLimit   int          `yaml:"outbox_limit"`    // accepted operations that may wait; 0: 200,000
 	Approval      Approval     `yaml:"approval,omitempty"`
 	// ImportsKeep is how long the files of imports that ended are kept: they hold personal data ("168h"); 0: 7 days.

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Code names a fault. Codes are stable: scripts and docs/ops/doctor refer to them.
+// Code names a fault. Codes are stable: scripts and docs/ops/doctor.*.md refer to them.
 type Code string
 
 // Every fault that the doctor knows.

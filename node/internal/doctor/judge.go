@@ -294,8 +294,11 @@ func (j *judge) node() {
 				Cure{Text{"节点可能正在启动或停止；若持续如此，重启节点", "the node may be starting or stopping; where it stays so, restart it"}, "systemctl restart zhenglian"}, evidence)
 			return
 		}
-		j.found(NodeDown, string(j.Node), Text{"节点没有运行", "the node does not run"},
-			Cure{Text{"先处理上面的故障，再启动节点", "cure what stands above, then start it"}, "systemctl start zhenglian || " + j.command("serve")}, evidence)
+		cure := Text{"启动节点", "start it"}
+		if len(j.report.Findings) > 0 {
+			cure = Text{"先处理上面的故障，再启动节点", "cure what stands above, then start it"}
+		}
+		j.found(NodeDown, string(j.Node), Text{"节点没有运行", "the node does not run"}, Cure{cure, "systemctl start zhenglian || " + j.command("serve")}, evidence)
 		return
 	}
 	explained := map[string]bool{}

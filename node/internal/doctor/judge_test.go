@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -106,6 +107,34 @@ func TestJudge(t *testing.T) {
 	for _, c := range Codes() {
 		if !seen[c] {
 			t.Errorf("%s is in no case", c)
+		}
+	}
+}
+
+// A node that is merely down is to be started: nothing stands above that could be cured first.
+func TestDownAlone(t *testing.T) {
+	f := well()
+	f.Running = nil
+	if r := Judge(f); strings.Contains(r.Findings[0].Cure.En, "above") || strings.Contains(r.Findings[0].Cure.Zh, "上面") {
+		t.Errorf("%+v", r.Findings[0].Cure)
+	}
+	f.Missing = []string{"vault"}
+	if r := Judge(f); !strings.Contains(r.Findings[1].Cure.En, "above") {
+		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// Every code has a line in both languages' pages.
+func TestCodesDocumented(t *testing.T) {
+	for _, lang := range []string{"en", "zh-CN"} {
+		raw, err := os.ReadFile("../../../docs/ops/doctor." + lang + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range Codes() {
+			if !strings.Contains(string(raw), "\n| `"+string(c)+"` |") {
+				t.Errorf("%s: %s has no line", lang, c)
+			}
 		}
 	}
 }
