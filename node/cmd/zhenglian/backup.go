@@ -196,12 +196,20 @@ func restoreCommand() *cobra.Command {
 	var dir string
 	var s sealing
 	var o app.RestoreOptions
-	var asJSON bool
+	var asJSON, confirm bool
 	c := &cobra.Command{
-		Use: "restore FILE", Short: "make a node's folder from a backup", Args: cobra.ExactArgs(1),
+		Use: "restore FILE", Short: "make a node's folder from a backup", Args: cobra.MaximumNArgs(1),
 		Long: "restore makes a node's folder from a backup, into a new or empty folder, and verifies every block in it again. The restored\n" +
-			"node accepts nothing until it has once had all that the ledger has. Never start it while the old node runs.",
+			"node accepts nothing until it has once had all that the ledger has. Never start it while the old node runs.\n" +
+			"All API keys end and invitations are dropped, since whatever was revoked after the backup would be good again; doctor names the\n" +
+			"restore until `zhenglian restore --confirm --dir DIR`.",
 		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case confirm && len(args) == 0:
+				return confirmRestored(dir)
+			case confirm || len(args) == 0:
+				return fmt.Errorf("%w: give either FILE or --confirm", errUse)
+			}
 			k, err := s.opener(c)
 			if err != nil {
 				return err
@@ -225,12 +233,15 @@ func restoreCommand() *cobra.Command {
 			}
 			fmt.Fprintf(w, "\n%s Erase again what was erased since.\n"+
 				"Never start this node while the old one runs.\nnext:  zhenglian serve --dir %s\n", sinceBackup(r, language()), dir)
+			printRights(w, r, o.KeepKeys)
 			return nil
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the node's folder; new or empty")
 	c.Flags().StringVar(&o.Listen, "listen", "", "another address of the API than before")
 	c.Flags().StringVar(&o.Admin, "admin", "", "another address of metrics and details than before")
+	c.Flags().BoolVar(&confirm, "confirm", false, "instead: say that people, roles, policies and keys of the restored node in --dir were looked through")
+	c.Flags().BoolVar(&o.KeepKeys, "keep-keys", false, "API keys go on, those too that were revoked after the backup")
 	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
 	s.openFlags(c)
 	require(c, "dir")

@@ -93,7 +93,7 @@ func (w *town) load(c *sdk.Client, from int) (sofar func() []acked, stop func() 
 func (w *town) restore(id model.NodeID, file string) *app.Restored {
 	w.t.Helper()
 	dir, listen := filepath.Join(w.dir, "elsewhere"), freeAddress(w.t)
-	r, err := app.Restore(w.t.Context(), file, phrase(w.t), dir, app.RestoreOptions{Listen: listen, Admin: freeAddress(w.t), Progress: func(uint64, uint64) {}})
+	r, err := app.Restore(w.t.Context(), file, phrase(w.t), dir, app.RestoreOptions{Listen: listen, Admin: freeAddress(w.t), KeepKeys: true, Progress: func(uint64, uint64) {}})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -58,6 +58,9 @@ func (c *Config) target() *doctor.Target {
 	if f, err := Finding(c); err == nil && f != nil {
 		t.Finding = string(f.Code) + ": " + f.En
 	}
+	if m, err := readRestored(c.dir); err == nil && m.Confirmed.IsZero() {
+		t.Restored, t.KeysKept = m.Backup, m.KeysKept
+	}
 	if p, err := People(c); err == nil {
 		for _, e := range p.Keys() {
 			if e.Revoked.IsZero() && !e.Expires.IsZero() {

@@ -30,6 +30,8 @@ import (
 //   - A request with an idempotency key that the outbox has forgotten is looked for on the ledger by the ids that the key
 //     gives its operations (Intake.Stands), so that what was accepted after the backup and is sent again is not made twice.
 //
+// Rights are as they were at the backup: restored.go.
+//
 // What stays lost: confidential bodies of operations accepted after the backup (their licences verify by a presented
 // salt alone), and operations accepted after it that never reached the ledger. Where the ledger runs in the node it has
 // no other copy: then all that was accepted after the backup is lost, and whoever restores is told so (Restored.Alone).
@@ -42,11 +44,15 @@ type restoredFrom struct {
 	Backup   time.Time `json:"backup"` // when it was made
 	Restored time.Time `json:"restored"`
 	CaughtUp bool      `json:"caught_up"`
+
+	KeysKept  bool      `json:"keys_kept"`
+	Confirmed time.Time `json:"confirmed,omitzero"` // when the operator had looked through people and policies
 }
 
 // RestoreOptions change what cannot stay as it was on another machine.
 type RestoreOptions struct {
 	Listen, Admin string                   // "": as it was
+	KeepKeys      bool                     // API keys go on, those too that were revoked since
 	Progress      func(done, total uint64) // of blocks that are verified again
 }
 
@@ -60,6 +66,9 @@ type Restored struct {
 	Records  string        `json:"records"` // digest, which every node has at this height
 	Outside  []string      `json:"outside"` // files that the configuration names and the backup has not
 	Alone    bool          `json:"alone"`   // the ledger is made from the backup too: nothing gives back what came after it
+
+	KeysEnded   int `json:"keys_ended"`
+	Invitations int `json:"invitations_dropped"`
 }
 
 // Restore makes a node's folder from a backup. The folder must be new or empty; it has its name only once all is in it
@@ -86,6 +95,11 @@ func Restore(ctx context.Context, path string, k backup.Key, dir string, o Resto
 	}
 	sink := &restoring{dir: work, dbs: map[string]*leveldb.DB{}}
 	info, manifest, err := backup.Read(plain, sink)
+	for _, e := range manifest.Entries { // an empty database is there all the same
+		if name, ok := strings.CutSuffix(e.Name, ".000000.kv"); ok && err == nil {
+			_, err = sink.database(name)
+		}
+	}
 	if err = errors.Join(err, sink.close()); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(work))
 	}
@@ -93,7 +107,10 @@ func Restore(ctx context.Context, path string, k backup.Key, dir string, o Resto
 	if err := vault.Restored(filepath.Join(work, "vault")); err != nil {
 		return nil, err
 	}
-	mark, err := json.Marshal(restoredFrom{Backup: info.Created, Restored: time.Now().UTC()})
+	if err := out.endRights(work, o.KeepKeys); err != nil {
+		return nil, err
+	}
+	mark, err := json.Marshal(restoredFrom{Backup: info.Created, Restored: time.Now().UTC(), KeysKept: o.KeepKeys})
 	if err != nil {
 		return nil, err
 	}
@@ -270,22 +287,29 @@ func (s *restoring) flush() error {
 	if s.of == "" {
 		return nil
 	}
-	db := s.dbs[s.of]
-	if db == nil {
-		path := filepath.Join(s.dir, filepath.FromSlash(s.of))
-		if err := mkdir(filepath.Dir(path)); err != nil {
-			return err
-		}
-		var err error
-		if db, err = leveldb.OpenFile(path, &opt.Options{ErrorIfExist: true}); err != nil {
-			return err
-		}
-		s.dbs[s.of] = db
+	db, err := s.database(s.of)
+	if err != nil {
+		return err
 	}
-	err := db.Write(&s.batch, &opt.WriteOptions{Sync: true})
+	err = db.Write(&s.batch, &opt.WriteOptions{Sync: true})
 	s.batch.Reset()
 	s.size = 0
 	return err
+}
+
+func (s *restoring) database(name string) (*leveldb.DB, error) {
+	if db := s.dbs[name]; db != nil {
+		return db, nil
+	}
+	path := filepath.Join(s.dir, filepath.FromSlash(name))
+	if err := mkdir(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	db, err := leveldb.OpenFile(path, &opt.Options{ErrorIfExist: true})
+	if err == nil {
+		s.dbs[name] = db
+	}
+	return db, err
 }
 
 func (s *restoring) close() error {
@@ -308,16 +332,12 @@ func syncTree(dir string) error {
 
 // openRestored looks whether the node was restored.
 func (n *Node) openRestored() error {
-	raw, err := os.ReadFile(n.path(restoredMark))
+	m, err := readRestored(n.cfg.dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	var m restoredFrom
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return fmt.Errorf("%s: %w", restoredMark, err)
 	}
 	n.intake.Closed = func() error {
 		if n.restored.Load() {
@@ -341,18 +361,10 @@ func (n *Node) catchUp(ctx context.Context) {
 	if n.follower.AtHead(ctx, n.started) != nil {
 		return // ctx has ended
 	}
-	raw, err := os.ReadFile(n.path(restoredMark))
-	var m restoredFrom
-	if err == nil {
-		err = json.Unmarshal(raw, &m)
-	}
+	m, err := readRestored(n.cfg.dir)
 	if err == nil {
 		m.CaughtUp = true
-		raw, _ = json.Marshal(m) // plain values always encode
-		err = os.WriteFile(n.path(restoredMark+".new"), raw, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(n.path(restoredMark+".new"), n.path(restoredMark))
+		err = m.write(n.cfg.dir)
 	}
 	if err != nil {
 		n.log.Warn("that the restored node has caught up could not be noted; the next start waits again", "error", err)

@@ -6,6 +6,8 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +66,30 @@ func (d *Directory) Issue(g Grant) (string, Entry, error) {
 func (d *Directory) Revoke(id string) error {
 	_, err := d.Apply(Change{Action: RevokeKey, ID: id})
 	return err
+}
+
+// RevokeAll ends every key in the files of a node that does not run, and says how many that were.
+func RevokeAll(dir string, now time.Time) (int, error) {
+	path := filepath.Join(dir, KeyFile)
+	raw, _, err := readFile(path)
+	if err != nil {
+		return 0, err
+	}
+	keys, err := decodeKeys(raw)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", KeyFile, err)
+	}
+	ended := 0
+	for i := range keys {
+		if keys[i].Revoked.IsZero() {
+			keys[i].Revoked = model.TimeOf(now)
+			ended++
+		}
+	}
+	if raw, err = encode(keyFile{Version: keyFileVersion, Keys: keys}); err != nil {
+		return 0, err
+	}
+	return ended, replaceFile(path, raw)
 }
 
 // Keys returns all keys, revoked ones included, oldest first.

@@ -120,7 +120,7 @@ func TestTape(t *testing.T) {
 }
 
 func TestNamesStayBelow(t *testing.T) {
-	for _, name := range []string{"../x", "/etc/passwd", "a/../../b", "", ".", "..", "a//b", "a\\b", "a\x00"} {
+	for _, name := range []string{"../x", "/etc/passwd", "a/../../b", "", ".", "..", "a//b", "a\\b", "a\x00", "...000000.kv"} {
 		var b bytes.Buffer
 		w, err := NewWriter(&b, Info{})
 		if err != nil {

@@ -229,7 +229,7 @@ func local(name string) bool {
 func pairs(h *tar.Header, r io.Reader, sink Sink) error {
 	name := strings.TrimSuffix(h.Name, pieceSuffix)
 	i := strings.LastIndexByte(name, '.')
-	if i < 0 || h.Size > maxPiece {
+	if i < 0 || !local(name[:i]) || h.Size > maxPiece {
 		return fmt.Errorf("%w: entry %q", ErrFormat, h.Name)
 	}
 	raw, err := io.ReadAll(r)

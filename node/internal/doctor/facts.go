@@ -55,6 +55,9 @@ type Target struct {
 	Finding string // what stopped the follower, "" for nothing
 	Backup  time.Time
 
+	Restored time.Time // when the backup was made that the node is of, until the operator has confirmed; zero: nothing to confirm
+	KeysKept bool      // by that restore
+
 	Status func(context.Context) (*Status, error) // of the running node
 	// Stores reads how far the stores of a stopped node have come.
 	Stores func() Stores

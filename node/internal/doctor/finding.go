@@ -31,6 +31,7 @@ const (
 	CertificateEarly    Code = "certificate.not_yet_valid"
 	CertificateExpiring Code = "certificate.expiring"
 	KeyExpiring         Code = "api_key.expiring"
+	RestoreUnconfirmed  Code = "restore.unconfirmed"
 	LedgerUnreachable   Code = "ledger.unreachable"
 	LedgerTLS           Code = "ledger.tls"
 	StoreDamaged        Code = "store.damaged"
@@ -47,7 +48,7 @@ const (
 func Codes() []Code {
 	return []Code{
 		ConfigBad, StoreNewer, StoreOlder, FileMissing, FileExposed, DiskNearlyFull, DiskFilling, ClockSkew, ClockStepped, PortTaken, PortForeign,
-		CertificateBad, CertificateExpired, CertificateEarly, CertificateExpiring, KeyExpiring, LedgerUnreachable, LedgerTLS,
+		CertificateBad, CertificateExpired, CertificateEarly, CertificateExpiring, KeyExpiring, RestoreUnconfirmed, LedgerUnreachable, LedgerTLS,
 		StoreDamaged, StoreGap, NodeFinding, NodeHung, NodeDown, NodeLagging, WritesWaiting, NodeNotReady,
 	}
 }

@@ -9,13 +9,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // Judge makes findings of facts. What follows from a fault that is named already is not named again.
 func Judge(f *Facts) *Report {
 	j := &judge{Facts: f, report: &Report{Running: f.Running != nil, Findings: []Finding{}, Notes: []Text{}}}
-	for _, check := range []func(){j.files, j.room, j.clocks, j.ports, j.certificates, j.keys, j.ledger, j.stores, j.node} {
+	for _, check := range []func(){j.files, j.room, j.clocks, j.ports, j.certificates, j.keys, j.restored, j.ledger, j.stores, j.node} {
 		check()
 	}
 	j.report.sort()
@@ -224,6 +225,23 @@ func (j *judge) keys() {
 				Cure{Text{"换发新密钥；旧密钥在重叠期内继续有效", "issue its successor; the old one goes on for the overlap"}, j.command("keys rotate", k.ID, "--overlap-days 7")})
 		}
 	}
+}
+
+// restored keeps naming that rights are those of a backup, until the operator says that he has looked through them.
+func (j *judge) restored() {
+	if j.Restored.IsZero() {
+		return
+	}
+	evidence := "all API keys of the backup were ended"
+	if j.KeysKept {
+		evidence = "API keys were kept: those too that were revoked after the backup are in force"
+	}
+	at := j.Restored.In(model.Shanghai).Format(time.DateTime)
+	j.found(RestoreUnconfirmed, j.Dir,
+		Text{"节点由备份恢复：人员、角色和本地策略是 " + at + "（北京时间）的，此后停用、收回的重新有效",
+			"the node was restored from a backup: people, roles and its own policies are those of " + at + " (Beijing); what was disabled or taken away since is in force again"},
+		Cure{Text{"核对人员（zhenglian people list）、角色、policies/ 和 webhook 密钥，重做备份之后的变更，换发 API 密钥，然后确认",
+			"look through people (zhenglian people list), roles, policies/ and the webhooks' secrets, make the changes since again, issue API keys, then confirm"}, j.command("restore", "--confirm")}, evidence)
 }
 
 func (j *judge) ledger() {

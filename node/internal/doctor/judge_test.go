@@ -53,6 +53,7 @@ func TestJudge(t *testing.T) {
 		{"expiring", func(f *Facts) { f.Certs[0].Until = now.AddDate(0, 0, 20) }, []Code{CertificateExpiring}},
 		{"not yet", func(f *Facts) { f.Certs[0].From = now.Add(time.Hour) }, []Code{CertificateEarly}},
 		{"not a certificate", func(f *Facts) { f.Certs[0].Err = errors.New("x") }, []Code{CertificateBad}},
+		{"restored and not confirmed", func(f *Facts) { f.Restored = now.AddDate(0, 0, -1) }, []Code{RestoreUnconfirmed}},
 		{"API key ends", func(f *Facts) { f.Keys = []Key{{ID: "key-a", Expires: now.AddDate(0, 0, 3)}, {ID: "key-b"}} }, []Code{KeyExpiring}},
 		{"no gateway, and what follows from it", func(f *Facts) {
 			f.Dialled[0].TCP = syscall.ECONNREFUSED

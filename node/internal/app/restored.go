@@ -1,0 +1,97 @@
+package app
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/accesslog"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/sdk"
+)
+
+// What was taken from somebody after the backup, a restore would give back: a leaked key that was revoked is in the
+// backup as one in use, a dismissed clerk as one who works here. Keys and invitations are texts that anybody may hold, so
+// they end with the restore. People, their roles and the node's own policies stay, since the node is of no use without
+// them: the operator looks through them, and until he says that he has, doctor names it. Browsers' sessions are in no
+// backup.
+
+// ActionRestored is the action of the entry that begins a restored node's part of the access log; it counts the API keys
+// that were ended.
+const ActionRestored = "node.restored"
+
+// endRights ends what a restored folder's keys and invitations allow.
+func (r *Restored) endRights(dir string, keepKeys bool) (err error) {
+	if !keepKeys {
+		if r.KeysEnded, err = auth.RevokeAll(dir, time.Now()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	invitations, err := filepath.Glob(filepath.Join(dir, invitationsDir, "*.json"))
+	if err != nil {
+		return err
+	}
+	r.Invitations = len(invitations)
+	if err := os.RemoveAll(filepath.Join(dir, invitationsDir)); err != nil {
+		return err
+	}
+	log, err := accesslog.Open(filepath.Join(dir, AccessLogDir), accesslog.Options{})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, accesslog.ErrDamaged) {
+		return nil // the node says so when it starts
+	}
+	if err != nil {
+		return err
+	}
+	err = log.Append(&sdk.AccessEntry{Time: model.TimeOf(time.Now()), Action: ActionRestored, Status: 200, Count: uint64(r.KeysEnded)})
+	return errors.Join(err, log.Close())
+}
+
+func readRestored(dir string) (*restoredFrom, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, restoredMark))
+	if err != nil {
+		return nil, err
+	}
+	m := new(restoredFrom)
+	if err := json.Unmarshal(raw, m); err != nil {
+		return nil, fmt.Errorf("%s: %w", restoredMark, err)
+	}
+	return m, nil
+}
+
+func (m *restoredFrom) write(dir string) error {
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, restoredMark+".*.new") // made with mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, restoredMark))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(dir)
+}
+
+// ConfirmRestored notes that the operator has looked through what a restore gave back. The node may be running: where it
+// notes at the same moment that it has caught up, one of the two is lost, and is noted again at the next start or call.
+func ConfirmRestored(cfg *Config) error {
+	m, err := readRestored(cfg.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s was not restored from a backup", cfg.dir)
+	}
+	if err != nil || !m.Confirmed.IsZero() {
+		return err
+	}
+	m.Confirmed = time.Now().UTC()
+	return m.write(cfg.dir)
+}
