@@ -74,9 +74,13 @@ func (d desk) accept(ctx context.Context, s httpapi.Submission) ([]model.OpID, i
 		return d.again(h)
 	}
 	policy := n.inbox.Policy()
-	falls := policy.Falls(s.Drafts)
+	fixed, shortens, err := n.intake.Shortens(s.Drafts)
+	if err != nil {
+		return nil, -1, err
+	}
+	falls := policy.Falls(s.Drafts, shortens)
 	if len(falls) == 0 && s.Batch == "" { // nearly all that ever comes
-		return n.intake.Accept(ctx, callerOf(&who), s.Key, s.Digest, s.Drafts)
+		return n.intake.Accept(ctx, callerOf(&who), s.Key, s.Digest, fixed)
 	}
 	if ids, ok, err := n.intake.Known(callerOf(&who), s.Key, s.Digest); err != nil || ok {
 		return ids, -1, err

@@ -54,9 +54,13 @@ func TestPolicy(t *testing.T) {
 		{"an ending", []model.Draft{cancel("bj-scjg.1")}, []Rule{Endings}},
 		{"an ending among issues", append(many(3), cancel("bj-scjg.1")), []Rule{Endings}},
 		{"endings above the limit", slices.Repeat([]model.Draft{cancel("bj-scjg.1")}, 201), []Rule{Batches, Endings}},
+		{"days taken by an amendment", []model.Draft{{Type: model.LicenceAmend}}, []Rule{Endings}},
+		{"days taken, and an ending", []model.Draft{{Type: model.LicenceAmend}, cancel("bj-scjg.1")}, []Rule{Endings}},
+		{"days taken in a large array", slices.Repeat([]model.Draft{{Type: model.LicenceAmend}}, 201), []Rule{Batches, Endings}},
+		{"an amendment that takes none", []model.Draft{{Type: model.LicenceAmend}}, nil},
 		{"a key and a delegation", []model.Draft{{Type: model.RotateKey}, {Type: model.Delegate}}, []Rule{Keys, Registry}},
 	} {
-		if got := p.Falls(tt.drafts); !slices.Equal(got, tt.want) {
+		if got := p.Falls(tt.drafts, strings.HasPrefix(tt.name, "days taken")); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}

@@ -88,9 +88,13 @@ func (p *Policy) Check() error {
 	return nil
 }
 
-// Falls lists the rules that a request falls under, in force or not, in a fixed order.
-func (p *Policy) Falls(drafts []model.Draft) []Rule {
+// Falls lists the rules that a request falls under, in force or not, in a fixed order. shortens says that one of its
+// amendments takes days from a licence, which is an ending.
+func (p *Policy) Falls(drafts []model.Draft, shortens bool) []Rule {
 	var out []Rule
+	if shortens {
+		out = append(out, Endings)
+	}
 	for i := range drafts {
 		if r := ruled[drafts[i].Type]; r != "" && !slices.Contains(out, r) {
 			out = append(out, r)
