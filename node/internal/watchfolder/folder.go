@@ -227,7 +227,7 @@ func (f *Folder) claim(name string, raw []byte) (bool, error) {
 		return false, f.giveBack(name)
 	}
 	if err := put(f.in(takenDir, name), raw); err != nil {
-		return false, errors.Join(err, f.giveBack(name))
+		return false, err // the next round sees whether our copy is there, and gives back what has none
 	}
 	for _, path := range []string{f.in(takenDir, claimed+name), f.in(name + markerSuffix)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -239,9 +239,16 @@ func (f *Folder) claim(name string, raw []byte) (bool, error) {
 
 // giveBack puts a claimed file back under its name, or, where there is a newer one of it, under another.
 func (f *Folder) giveBack(name string) error {
+	mine, err := os.Lstat(f.in(takenDir, claimed+name))
+	if err != nil {
+		return err
+	}
 	back := name
 	for n := 2; ; n++ {
 		err := os.Link(f.in(takenDir, claimed+name), f.in(back))
+		if there, e := os.Lstat(f.in(back)); errors.Is(err, fs.ErrExist) && e == nil && os.SameFile(there, mine) {
+			err = nil // it is back already: the process ended before the claimed name was gone
+		}
 		if errors.Is(err, fs.ErrExist) && n < 1000 {
 			ext := filepath.Ext(name)
 			back = fmt.Sprintf("%s.%d%s", strings.TrimSuffix(name, ext), n, ext)
@@ -254,13 +261,34 @@ func (f *Folder) giveBack(name string) error {
 	}
 }
 
-// giveAllBack finds files that were on their way when the process ended.
+// giveAllBack finds files that were on their way when the process ended. One of which taken/ has our own copy has
+// arrived: given back as well, perhaps under another name, it would count twice.
 func (f *Folder) giveAllBack() error {
 	left, err := filepath.Glob(filepath.Join(escaped.Replace(f.in(takenDir)), claimed+"*"))
 	for _, path := range left {
-		err = errors.Join(err, f.giveBack(strings.TrimPrefix(filepath.Base(path), claimed)))
+		name := strings.TrimPrefix(filepath.Base(path), claimed)
+		if arrived, e := f.arrived(name); e != nil {
+			err = errors.Join(err, e)
+		} else if arrived {
+			err = errors.Join(err, os.Remove(path))
+		} else {
+			err = errors.Join(err, f.giveBack(name))
+		}
 	}
 	return err
+}
+
+// arrived reports whether taken/ has our own copy of a claimed file.
+func (f *Folder) arrived(name string) (bool, error) {
+	ours, err := os.ReadFile(f.in(takenDir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	claimed, _, err := read(f.in(takenDir, claimed+name))
+	return err == nil && bytes.Equal(ours, claimed), nil
 }
 
 // escaped makes of a path the pattern that matches it alone.

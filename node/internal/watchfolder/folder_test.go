@@ -3,11 +3,13 @@ package watchfolder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -439,4 +441,63 @@ func TestAbsent(t *testing.T) {
 	w.write(t, "a.json", one)
 	w.answer(t, doneDir, "a.json")
 	within(t, "well", func() bool { return watch.Trouble() == nil })
+}
+
+// What a kill leaves of a file on its way to taken/ counts once, and is not refused.
+func TestClaimsThatAKillCutOff(t *testing.T) {
+	one := `{"type":"licence.suspend","kind":"licence","record":"bj-scjg.1","body":{"reason":"x"}}`
+	two := `{"type":"licence.resume","kind":"licence","record":"bj-scjg.1","body":{"reason":"y"}}`
+	for _, tt := range []struct {
+		name string
+		left func(w *world, taken string) error
+		want []model.Type
+	}{
+		{"our copy is there and a newer file of the name has come", func(w *world, taken string) error {
+			return errors.Join(os.WriteFile(filepath.Join(taken, "a.json"), []byte(one), 0o600),
+				os.WriteFile(filepath.Join(taken, claimed+"a.json"), []byte(one), 0o600),
+				os.WriteFile(filepath.Join(w.dir, "a.json"), []byte(two), 0o600))
+		}, []model.Type{"licence.resume", "licence.suspend"}},
+		{"our copy is of another file", func(w *world, taken string) error {
+			return errors.Join(os.WriteFile(filepath.Join(taken, "a.json"), []byte(one), 0o600),
+				os.WriteFile(filepath.Join(taken, claimed+"a.json"), []byte(two), 0o600))
+		}, []model.Type{"licence.resume", "licence.suspend"}},
+		{"it is given back already", func(w *world, taken string) error {
+			return errors.Join(os.WriteFile(filepath.Join(w.dir, "a.json"), []byte(one), 0o600),
+				os.Link(filepath.Join(w.dir, "a.json"), filepath.Join(taken, claimed+"a.json")))
+		}, []model.Type{"licence.suspend"}},
+		{"it is claimed and no more", func(w *world, taken string) error {
+			return os.WriteFile(filepath.Join(taken, claimed+"a.json"), []byte(one), 0o600)
+		}, []model.Type{"licence.suspend"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			taken := filepath.Join(w.dir, takenDir)
+			if err := errors.Join(os.MkdirAll(taken, 0o770), tt.left(w, taken)); err != nil {
+				t.Fatal(err)
+			}
+			w.begin(t)
+			in := func(dir string) (n int) {
+				entries, _ := os.ReadDir(dir)
+				for _, e := range entries {
+					if !e.IsDir() && !strings.HasSuffix(e.Name(), answerSuffix) {
+						n++
+					}
+				}
+				return n
+			}
+			within(t, "nothing is on its way", func() bool {
+				return in(w.dir) == 0 && in(taken) == 0 && in(filepath.Join(w.dir, doneDir))+in(filepath.Join(w.dir, failedDir)) >= len(tt.want)
+			})
+			var got []model.Type
+			w.node.mu.Lock()
+			for _, d := range w.node.known {
+				got = append(got, d.Type)
+			}
+			w.node.mu.Unlock()
+			slices.Sort(got)
+			if !slices.Equal(got, tt.want) || in(filepath.Join(w.dir, failedDir)) != 0 {
+				t.Errorf("accepted %v, want %v; %d refused", got, tt.want, in(filepath.Join(w.dir, failedDir)))
+			}
+		})
+	}
 }
