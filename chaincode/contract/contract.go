@@ -235,7 +235,7 @@ func (c *Contract) one(t *tx, call model.Call, op *model.Operation, body any) (e
 	if op.Kind == model.KindLicence {
 		return licence.Apply(t, op, body)
 	}
-	return registry.Apply(t, op, body, registry.Caller{Msp: call.Msp, Verify: c.Verify})
+	return registry.Apply(t, op, body, registry.Caller{Msp: call.Msp, CommonName: call.CommonName, Verify: c.Verify})
 }
 
 // known fails a call whose creator acts for none of its operations' agencies, before anything of them is read that

@@ -288,7 +288,7 @@ func (p *plain) apply(msp model.MSPID, cn string, at time.Time, o planned) fault
 		}
 		next.set(d)
 	case *model.AnchorBody:
-		p.anchor(f, actor, msp, op, b.Value, was, next)
+		p.anchor(f, actor, msp, cn, op, b.Value, was, next)
 	}
 	if len(f) > 0 {
 		return f
@@ -595,9 +595,9 @@ func rotate(f faults, a *model.Agency, b *model.RotateBody) {
 }
 
 // anchor is a node's word on its access log: its own log, no day ahead, nothing taken back.
-func (p *plain) anchor(f faults, actor *model.Agency, msp model.MSPID, op model.Operation, v model.AccessLog, was, next *plainRecord) {
+func (p *plain) anchor(f faults, actor *model.Agency, msp model.MSPID, cn string, op model.Operation, v model.AccessLog, was, next *plainRecord) {
 	f.add(model.CodeBadID, string(op.Record) != string(v.Node))
-	f.add(model.CodeNotActingFor, actor != nil && (v.Node != actor.Node || v.Msp != msp))
+	f.add(model.CodeNotActingFor, actor != nil && (v.Node != actor.Node || v.Msp != msp || cn != string(v.Node)))
 	f.add(model.CodeBadDate, v.Until > op.Time.Date())
 	if was != nil {
 		b := was.value.(*model.AccessLog)

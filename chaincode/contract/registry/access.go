@@ -2,8 +2,9 @@ package registry
 
 import "github.com/zhenglian/zhenglian/chaincode/model"
 
-// anchor puts the head of a node's access log on the ledger. Only an agency that the node acts for may, no day that is
-// yet to come can be anchored, and no anchor takes back an earlier one.
+// anchor puts the head of a node's access log on the ledger. Only the node itself may, for an agency that it acts
+// for: an anchor of more entries than the log has, which an agency's own certificate could make otherwise, would stand in the
+// way of all that follow. No day that is yet to come can be anchored, and no anchor takes back an earlier one.
 func anchor(l Ledger, op *model.Operation, b *model.AnchorBody, by Caller) (model.Effect, error) {
 	v := &b.Value
 	if string(op.Record) != string(v.Node) {
@@ -13,7 +14,7 @@ func anchor(l Ledger, op *model.Operation, b *model.AnchorBody, by Caller) (mode
 	if err != nil {
 		return model.Effect{}, err
 	}
-	if v.Node != a.Node || v.Msp != by.Msp {
+	if v.Node != a.Node || v.Msp != by.Msp || by.CommonName != string(v.Node) {
 		return model.Effect{}, model.E(model.CodeNotActingFor, "value.node")
 	}
 	if v.Until > op.Time.Date() {

@@ -22,10 +22,11 @@ type Ledger interface {
 	Members() (int, error) // organisations that are members now
 }
 
-// Caller is the organisation that signed the transaction, and the signature check of its contract.
+// Caller is who signed the transaction, by organisation and certificate, and the signature check of its contract.
 type Caller struct {
-	Msp    model.MSPID
-	Verify func(alg string, public, message, signature []byte) error
+	Msp        model.MSPID
+	CommonName string
+	Verify     func(alg string, public, message, signature []byte) error
 }
 
 // Genesis is the effect of an operation derived from the genesis document.
