@@ -324,6 +324,10 @@ func (r *report) run(ctx context.Context) error {
 		return errors.New(r.o.say(
 			r.o.state+" 属于另一次导入：文件或映射已改动。要导入改动后的文件，请用 --state 指定新的状态文件（已在账本上的行会被认出，不会重复签发），或删除旧的状态文件。",
 			r.o.state+" belongs to another import: the file or the map has changed. To import the changed file, name a new state file with --state (rows that stand on the ledger are recognised and not issued twice), or delete the old one."))
+	case errors.Is(err, importer.ErrUndone):
+		return errors.New(r.o.say(
+			r.o.state+" 的导入已被撤销（import undo）。要重新导入该文件，请用 --state 指定新的状态文件：已撤销的将重新签发，仍在册的不会重复签发。",
+			"the import of "+r.o.state+" was undone (import undo). To import the file again, name a new state file with --state: what was rescinded is issued anew, and what still stands is not issued twice."))
 	case err != nil:
 		return err
 	}

@@ -34,9 +34,9 @@ func importListCommand() *cobra.Command {
 				return printJSON(c.OutOrStdout(), list)
 			}
 			t := newTable(c.OutOrStdout())
-			t.AppendHeader(table.Row{o.say("批次", "batch"), o.say("文件", "file"), o.say("开始", "begun"), o.say("已签发", "issued"), o.say("此前已有", "already there"), o.say("被拒", "rejected"), o.say("状态文件", "state file")})
+			t.AppendHeader(table.Row{o.say("批次", "batch"), o.say("文件", "file"), o.say("开始", "begun"), o.say("已签发", "issued"), o.say("此前已有", "already there"), o.say("被拒", "rejected"), o.say("已撤销", "rescinded"), o.say("状态文件", "state file")})
 			for _, s := range list {
-				t.AppendRow(table.Row{s.Batch, s.Name, moment(s.Started), s.Issued, s.Already, s.Rejected, s.State})
+				t.AppendRow(table.Row{s.Batch, s.Name, moment(s.Started), s.Issued, s.Already, s.Rejected, s.Undone, s.State})
 			}
 			t.Render()
 			return nil

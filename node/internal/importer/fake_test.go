@@ -131,7 +131,7 @@ func (n *fakeNode) accept(drafts []model.Draft) ([]model.Outcome, error) {
 		if err := model.DecodeCanonical(d.Body, &b); err != nil {
 			return nil, &Refusal{i, model.AsError(err)}
 		}
-		if l.numbers[b.Value.Number] != nil || taken[b.Value.Number] {
+		if v := l.numbers[b.Value.Number]; v != nil && !v.State.Ended() || taken[b.Value.Number] {
 			return refuse(model.CodeNumberTaken)
 		}
 		taken[b.Value.Number] = true
@@ -170,6 +170,11 @@ func (n *fakeNode) Verify(_ context.Context, queries []model.Query) ([]model.Ver
 	out := make([]model.Verdict, len(queries))
 	for i, q := range queries {
 		out[i] = model.Verdict{Verdict: model.NotValid, Reason: model.ReasonNotFound}
+		for n, v := range l.numbers {
+			if q.Record != "" && v.ID == q.Record {
+				q.Number, q.Type = n, businessLicence
+			}
+		}
 		if v := l.numbers[q.Number]; v != nil && q.Type == businessLicence {
 			out[i] = model.Verdict{Verdict: model.Valid, Reason: model.ReasonInForce, Record: v, History: []model.HistoryEntry{{Time: l.times[q.Number]}}}
 		}

@@ -25,6 +25,7 @@ const (
 	NestedValue     model.Code = "nested_value"
 	OldCitizenID    model.Code = "old_citizen_id"
 	AlreadyEnded    model.Code = "already_ended"
+	EndedSince      model.Code = "ended_since"
 )
 
 // Codes of notes: the row goes in, and whoever answers for it may want to look.
@@ -54,6 +55,7 @@ var ownTexts = map[model.Code][2]string{
 	NestedValue:     {"值是对象或数组", "the value is an object or a list"},
 	OldCitizenID:    {"15 位旧身份证号没有校验位，请填 18 位号码；或加 --legacy 作为未校验的旧数据迁入", "an old identity number of 15 digits has no check digit: write that of 18, or take it over unchecked with --legacy"},
 	AlreadyEnded:    {"证照已终止（状态列），不签发", "the licence has ended, says the column of states: it is not issued"},
+	EndedSince:      {"此前导入签发的该证照已经终止，不重新签发；确需签发请改用 licence issue", "an earlier import issued this licence and it has ended since: it is not issued anew; where it has to be, use licence issue"},
 
 	NoteLeadingZeros: {"补回了丢失的前导零", "lost leading zeros were put back"},
 	NoteSerialDay:    {"数值按表格的日期序号读作日期", "a number was read as a day of the spreadsheet's calendar"},

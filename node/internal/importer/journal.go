@@ -39,6 +39,8 @@ type Journal struct {
 	count Counts     // guarded by mu
 	made  []issuedAt // guarded by mu
 	asked map[model.NodeID]int
+	// undone counts what was rescinded of it; -1: nobody has begun to. Guarded by mu.
+	undone int
 	bad   map[int]model.Code // lines that a node has rejected; guarded by mu
 }
 
@@ -61,6 +63,8 @@ type journalLine struct {
 	Records  string      `json:"records,omitempty"` // issued: "bj-scjg.4-203,bj-scjg-cy.7"
 	// Registered is how often a batch was registered at the node, instead of rows.
 	Registered int `json:"registered,omitempty"`
+	// Undone is how many of the licences an undoing has rescinded so far, instead of rows; 0 before its first request.
+	Undone *int `json:"undone,omitempty"`
 }
 
 type lineFault struct {
@@ -78,6 +82,9 @@ type Counts struct {
 // ErrOtherImport is a state file that belongs to another file or map.
 var ErrOtherImport = errors.New("the state file belongs to another import")
 
+// ErrUndone is a state file whose import was undone, or is being.
+var ErrUndone = errors.New("the import of this state file was undone")
+
 // ErrBusy is a state file that another process holds.
 var ErrBusy = errors.New("another process is importing with this state file")
 
@@ -94,12 +101,16 @@ func openJournal(path string, head journalHead) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{f: f, bad: map[int]model.Code{}, asked: map[model.NodeID]int{}}
+	j := newJournal(f)
 	if err := j.open(path, head); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return j, nil
+}
+
+func newJournal(f *os.File) *Journal {
+	return &Journal{f: f, bad: map[int]model.Code{}, asked: map[model.NodeID]int{}, undone: -1}
 }
 
 func (j *Journal) open(path string, want journalHead) error {
@@ -109,6 +120,9 @@ func (j *Journal) open(path string, want journalHead) error {
 	if j.head.Format != "" {
 		if j.head.File != want.File || j.head.Map != want.Map {
 			return ErrOtherImport
+		}
+		if j.undone >= 0 {
+			return ErrUndone
 		}
 		return nil
 	}
@@ -183,6 +197,13 @@ func (j *Journal) replay(raw []byte) error {
 	var l journalLine
 	if err := decodeLine(raw, &l); err != nil {
 		return err
+	}
+	if l.Undone != nil {
+		if *l.Undone < 0 || *l.Undone > len(j.made) {
+			return errors.New("more is undone than was issued")
+		}
+		j.undone = *l.Undone
+		return nil
 	}
 	if l.Registered > 0 {
 		j.asked[model.NodeID(l.Node)] = l.Registered
@@ -271,6 +292,20 @@ func (j *Journal) attempt(node model.NodeID, another bool) (int, error) {
 		j.asked[node] = n
 	}
 	return j.asked[node], nil
+}
+
+// undo notes, durably, how many licences an undoing has rescinded so far.
+func (j *Journal) undo(n int) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if n <= j.undone {
+		return nil
+	}
+	if err := j.write(journalLine{Undone: &n}); err != nil {
+		return fmt.Errorf("state file: %w", err)
+	}
+	j.undone = n
+	return nil
 }
 
 // Started is when the import's first run began.

@@ -22,6 +22,7 @@ type sending struct {
 	rows   []Row  // not yet settled
 
 	taken time.Time // since when a number is taken though nothing stands there
+	anew  bool      // what an earlier import made of these rows was rescinded, so they are another request now
 }
 
 // send repeats the batch until the fate of every row is known and in the journal.
@@ -30,13 +31,17 @@ func (s *sending) send() error {
 	failing := time.Time{}
 	for wait := s.run.im.firstPause(); len(s.rows) > 0; wait = min(2*wait, 5*time.Second) {
 		outcomes, err := s.target.Node.Submit(ctx, s.key(), s.batch, s.drafts())
+		var states []model.State
+		if err == nil && len(outcomes) == len(s.rows) {
+			states, err = s.since(outcomes)
+		}
 		var refusal *Refusal
 		switch {
 		case err == nil && len(outcomes) != len(s.rows):
 			return errors.New("the node answered about another number of drafts than it was sent")
 		case err == nil:
 			failing = time.Time{}
-			if done, err := s.settle(outcomes); done || err != nil {
+			if done, err := s.settle(outcomes, states); done || err != nil {
 				return err
 			}
 			continue // the node has waited already
@@ -108,6 +113,9 @@ func (s *sending) key() string {
 	h.Write([]byte("zhenglian import v1\n"))
 	h.Write(s.run.j.head.File[:])
 	h.Write(s.run.j.head.Map[:])
+	if s.anew {
+		h.Write([]byte("\n" + s.run.j.Started().String() + "\n"))
+	}
 	for i := range s.rows {
 		d := &s.rows[i].Draft
 		h.Write([]byte("\n" + string(d.Agency) + "\n"))
@@ -128,8 +136,48 @@ func (s *sending) drafts() []model.Draft {
 	return out
 }
 
-// settle writes down the batch if no outcome is pending.
-func (s *sending) settle(outcomes []model.Outcome) (bool, error) {
+// before reports whether an outcome is of a request that an earlier import sent.
+func (s *sending) before(o *model.Outcome) bool {
+	return o.Status != model.Rejected && o.Receipt != nil && o.Receipt.Time.Time().Before(s.run.j.Started().Time())
+}
+
+// since asks how the licences stand now that an earlier import issued, in the order of outcomes; "" where nobody
+// needs to ask.
+func (s *sending) since(outcomes []model.Outcome) ([]model.State, error) {
+	states := make([]model.State, len(outcomes))
+	var queries []model.Query
+	var at []int
+	for i := range outcomes {
+		if outcomes[i].Status == model.Pending {
+			return states, nil
+		}
+		if s.before(&outcomes[i]) {
+			queries, at = append(queries, model.Query{Record: outcomes[i].Record}), append(at, i)
+		}
+	}
+	if len(queries) == 0 {
+		return states, nil
+	}
+	verdicts, err := s.target.Node.Verify(s.run.ctx, queries)
+	if err != nil {
+		return nil, err
+	}
+	if len(verdicts) != len(queries) {
+		return nil, errOtherNumber
+	}
+	for i, v := range verdicts {
+		if v.Record != nil {
+			states[at[i]] = v.Record.State
+		}
+	}
+	return states, nil
+}
+
+var errOtherNumber = errors.New("the node answered another number of queries than it was asked")
+
+// settle writes down the batch if no outcome is pending. Rows whose licence of an earlier import was rescinded, as
+// undoing that import does, stay to be sent anew; any other ending is an act of the agency's, which an import leaves.
+func (s *sending) settle(outcomes []model.Outcome, states []model.State) (bool, error) {
 	for i := range outcomes {
 		if outcomes[i].Status == model.Pending {
 			return false, nil
@@ -137,6 +185,7 @@ func (s *sending) settle(outcomes []model.Outcome) (bool, error) {
 	}
 	var f fates
 	var held []Issued
+	var rest []Row
 	for i := range outcomes {
 		o, line := &outcomes[i], s.rows[i].Line
 		switch {
@@ -147,7 +196,13 @@ func (s *sending) settle(outcomes []model.Outcome) (bool, error) {
 			}
 			f.reject(line, code)
 			continue
-		case o.Receipt != nil && o.Receipt.Time.Time().Before(s.run.j.Started().Time()):
+		case states[i] == model.Rescinded && !s.anew:
+			rest = append(rest, s.rows[i])
+			continue
+		case states[i].Ended():
+			f.reject(line, EndedSince)
+			continue
+		case s.before(o):
 			f.already++
 		default:
 			f.issued++
@@ -163,8 +218,8 @@ func (s *sending) settle(outcomes []model.Outcome) (bool, error) {
 			return false, err
 		}
 	}
-	s.rows = nil
-	return true, s.write(f)
+	s.rows, s.anew = rest, len(rest) > 0
+	return len(rest) == 0, s.write(f)
 }
 
 // fates are what became of some rows.
@@ -243,17 +298,19 @@ func (s *sending) look(index int) (again bool, err error) {
 		return false, err
 	}
 	if len(verdicts) != len(queries) {
-		return false, errors.New("the node answered another number of queries than it was asked")
+		return false, errOtherNumber
 	}
 	var f fates
 	var rest []Row
 	for i := range verdicts {
 		v, row := &verdicts[i], &s.rows[i]
 		switch {
-		case v.Record == nil:
+		case v.Record == nil, v.Record.State == model.Rescinded: // which leaves the number free
 			rest = append(rest, *row)
 		case !s.own(row, v.Record):
 			f.reject(row.Line, model.CodeNumberTaken)
+		case v.Record.State.Ended():
+			f.reject(row.Line, EndedSince)
 		case len(v.History) > 0 && !v.History[0].Time.Time().Before(s.run.j.Started().Time()):
 			f.issued++
 			f.records = append(f.records, v.Record.ID)

@@ -295,8 +295,64 @@ func TestUndoRescindsEachOnce(t *testing.T) {
 			t.Fatalf("%+v, %v", out, err)
 		}
 		j.Close()
+		c, err := im.Check(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenJournal(path, c.File, im.Map.Digest(), model.TimeOf(today)); !errors.Is(err, ErrUndone) {
+			t.Fatalf("the state file of what was undone is taken: %v", err)
+		}
+		if s, err := ReadSummary(path); err != nil || s.Issued != 500 || s.Undone != 498 {
+			t.Fatalf("%+v, %v", s, err)
+		}
 	}
 	if _, err := OpenUndo(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Fatal("an import that never was is undone")
+	}
+}
+
+// The same file again, under a new state file: what was rescinded is issued anew, once; what stands or has ended in
+// another way is left.
+func TestWhatWasRescindedIsIssuedAnew(t *testing.T) {
+	l := newLedger(t)
+	node := l.node("beijing")
+	m := mustMap(t, "enterprises-bth")
+	file := []byte(header + invented(t, 0) + invented(t, 1) + invented(t, 2) + invented(t, 3))
+	dir := t.TempDir()
+	if res, err := all(t, newImport(m, file, []Target{{"beijing", node}}), filepath.Join(dir, "1")); err != nil || res.Issued != 4 {
+		t.Fatal(res, err)
+	}
+	for _, v := range l.numbers {
+		switch v.ID {
+		case "bj-scjg-dc.1", "bj-scjg.1":
+			v.State = model.Rescinded
+		case "bj-scjg-dc.2", "bj-scjg.2":
+			v.State = model.Cancelled
+		}
+	}
+	l.now = today.Add(time.Hour)
+	failed := false
+	node.fail = func(_ int, applied bool) error { // once, after the new request was applied
+		if applied && !failed && l.issued["bj-scjg"]+l.issued["bj-scjg-dc"] > 4 {
+			failed = true
+			return model.E(model.CodeOutcomeUnknown)
+		}
+		return nil
+	}
+	again := newImport(m, file, []Target{{"beijing", node}})
+	again.Clock = func() time.Time { return today.Add(time.Hour) }
+	for range 2 {
+		res, err := all(t, again, filepath.Join(dir, "2"))
+		if err != nil || res != (Result{Rows: 4, Issued: 1, Already: 2, Rejected: 1}) || !failed {
+			t.Fatalf("%+v, %v", res, err)
+		}
+	}
+	j, err := OpenUndo(filepath.Join(dir, "2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if by := j.RejectedBy(); by[EndedSince] != 1 || len(j.made) != 1 {
+		t.Fatal(by, j.made)
 	}
 }

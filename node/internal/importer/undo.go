@@ -58,7 +58,7 @@ func OpenUndo(path string) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{f: f, bad: map[int]model.Code{}, asked: map[model.NodeID]int{}}
+	j := newJournal(f)
 	if err := j.reopen(path); err != nil {
 		f.Close()
 		return nil, err
@@ -131,6 +131,11 @@ func (u *Undo) part(ctx context.Context, j *Journal, t Target, records []model.R
 		left, named = append(left, can...), append(named, done...)
 	}
 	u.progress(out)
+	if out.Undone > 0 {
+		if err := j.undo(out.Undone); err != nil {
+			return err
+		}
+	}
 	if len(left) == 0 {
 		return nil
 	}
@@ -147,8 +152,14 @@ func (u *Undo) part(ctx context.Context, j *Journal, t Target, records []model.R
 	if err != nil {
 		return err
 	}
+	if err := j.undo(out.Undone); err != nil { // before the first is sent: from now on no row is issued under this state
+		return err
+	}
 	for some := range slices.Chunk(left, undoChunk) {
 		if err := u.send(ctx, j, t, batch, some, out); err != nil {
+			return err
+		}
+		if err := j.undo(out.Undone); err != nil {
 			return err
 		}
 		u.progress(out)
@@ -269,6 +280,7 @@ type Summary struct {
 	State   string     `json:"state_file"`
 	Started model.Time `json:"started"`
 	Legacy  bool       `json:"legacy,omitempty"`
+	Undone  int        `json:"rescinded"` // by import undo
 	Counts
 }
 
@@ -279,9 +291,9 @@ func ReadSummary(path string) (Summary, error) {
 		return Summary{}, err
 	}
 	defer f.Close()
-	j := &Journal{f: f, bad: map[int]model.Code{}, asked: map[model.NodeID]int{}}
+	j := newJournal(f)
 	if _, err := j.load(); err != nil {
 		return Summary{}, err
 	}
-	return Summary{Batch: j.head.Batch, Name: j.head.Name, State: path, Started: j.head.Started, Legacy: j.head.Legacy, Counts: j.count}, nil
+	return Summary{Batch: j.head.Batch, Name: j.head.Name, State: path, Started: j.head.Started, Legacy: j.head.Legacy, Undone: max(j.undone, 0), Counts: j.count}, nil
 }
