@@ -31,6 +31,7 @@ type LicenceSearch struct {
 	ValidFrom    Days             // likewise
 	ValidUntil   Days             // likewise; what has no end (长期) is beyond every day
 	Expiring     int              // not ended, and its last day is within so many days from today; 0: no matter
+	Legacy       bool             // only what was taken over with a holder's code that does not check
 	Sort         LicenceOrder     // default: SortNewest
 }
 
@@ -86,6 +87,9 @@ func (s *LicenceSearch) Query() url.Values {
 	if s.Expiring != 0 {
 		v.Set("expiring", strconv.Itoa(s.Expiring))
 	}
+	if s.Legacy {
+		v.Set("legacy", "true")
+	}
 	return v
 }
 
@@ -131,6 +135,12 @@ func ParseLicenceSearch(v url.Values) (LicenceSearch, error) {
 		"region": func(values []string) error { return each(&s.Regions, values, model.ParseRegion) },
 		"owner":  one(&s.Owner, model.ParseAgencyID),
 		"sort":   one(&s.Sort, parseOrder),
+		"legacy": one(&s.Legacy, func(t string) (bool, error) {
+			if t != "true" {
+				return false, model.E(model.CodeBadValue).With("true, or left out")
+			}
+			return true, nil
+		}),
 		"expiring": one(&s.Expiring, func(t string) (int, error) {
 			n, err := strconv.Atoi(t)
 			if err != nil || n < 1 || n > MaxExpiring {
@@ -240,11 +250,14 @@ type FoundLicence struct {
 	HolderKind model.HolderKind `json:"holder_kind"`
 	// HolderCode and HolderName of a person are there only for the owning agency's own people, at the node that
 	// keeps them; Confidential says then that they came from there.
-	HolderCode   string     `json:"holder_code,omitempty"`
-	HolderName   string     `json:"holder_name,omitempty"`
-	Confidential bool       `json:"confidential,omitempty"`
-	Position     uint64     `json:"position"` // of its latest leaf
-	Updated      model.Time `json:"updated"`  // ledger time of that leaf
+	HolderCode   string `json:"holder_code,omitempty"`
+	HolderName   string `json:"holder_name,omitempty"`
+	Confidential bool   `json:"confidential,omitempty"`
+	// Legacy: taken over with a holder's code that does not check, so that its verdict is undetermined, whatever its
+	// state, until a correction.
+	Legacy   bool       `json:"legacy,omitempty"`
+	Position uint64     `json:"position"` // of its latest leaf
+	Updated  model.Time `json:"updated"`  // ledger time of that leaf
 }
 
 // LicencePage is a page of what was found.

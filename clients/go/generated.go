@@ -968,6 +968,7 @@ type FoundLicence struct {
 	Identifier   string  `json:"identifier"`
 	IssuedOn     string  `json:"issued_on"`
 	Issuer       string  `json:"issuer"`
+	Legacy       *bool   `json:"legacy,omitempty"`
 	Number       string  `json:"number"`
 	Owner        string  `json:"owner"`
 	Position     int64   `json:"position"`
@@ -1917,6 +1918,9 @@ type SearchLicencesParams struct {
 	// Expiring Not ended, and its last day is within so many days from today.
 	Expiring *int `form:"expiring,omitempty" json:"expiring,omitempty"`
 
+	// Legacy true: only what was taken over with a holder's code that does not check, whose verdict is undetermined until a correction.
+	Legacy *bool `form:"legacy,omitempty" json:"legacy,omitempty"`
+
 	// Sort newest by default; of an export, which cannot go by it, oldest.
 	Sort *SearchLicencesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
@@ -1985,6 +1989,9 @@ type ExportLicencesParams struct {
 
 	// Expiring Not ended, and its last day is within so many days from today.
 	Expiring *int `form:"expiring,omitempty" json:"expiring,omitempty"`
+
+	// Legacy true: only what was taken over with a holder's code that does not check, whose verdict is undetermined until a correction.
+	Legacy *bool `form:"legacy,omitempty" json:"legacy,omitempty"`
 
 	// Sort newest by default; of an export, which cannot go by it, oldest.
 	Sort *ExportLicencesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
@@ -8377,6 +8384,18 @@ func NewSearchLicencesRequest(server string, params *SearchLicencesParams) (*htt
 
 		}
 
+		if params.Legacy != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "legacy", *params.Legacy, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Sort != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
@@ -8662,6 +8681,18 @@ func NewExportLicencesRequest(server string, params *ExportLicencesParams) (*htt
 		if params.Expiring != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "expiring", *params.Expiring, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Legacy != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "legacy", *params.Legacy, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

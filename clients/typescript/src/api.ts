@@ -1174,6 +1174,7 @@ export interface components {
             identifier: string;
             issued_on: string;
             issuer: string;
+            legacy?: boolean;
             number: string;
             owner: string;
             /** Format: int64 */
@@ -7165,6 +7166,8 @@ export interface operations {
                 valid_until_max?: string;
                 /** @description Not ended, and its last day is within so many days from today. */
                 expiring?: number;
+                /** @description true: only what was taken over with a holder's code that does not check, whose verdict is undetermined until a correction. */
+                legacy?: boolean;
                 /** @description newest by default; of an export, which cannot go by it, oldest. */
                 sort?: "newest" | "oldest" | "number" | "valid_until" | "holder_name";
                 /** @description The `next` of the page before; for the same search only. */
@@ -7300,6 +7303,8 @@ export interface operations {
                 valid_until_max?: string;
                 /** @description Not ended, and its last day is within so many days from today. */
                 expiring?: number;
+                /** @description true: only what was taken over with a holder's code that does not check, whose verdict is undetermined until a correction. */
+                legacy?: boolean;
                 /** @description newest by default; of an export, which cannot go by it, oldest. */
                 sort?: "newest" | "oldest" | "number" | "valid_until" | "holder_name";
                 /** @description The kind of file. */

@@ -392,6 +392,10 @@ func (o *client) licenceFacts(v *model.View) [][2]string {
 		{o.say("颁发日期", "issued on"), string(l.IssuedOn)},
 		{o.say("有效期", "valid"), string(l.ValidFrom) + " — " + until},
 	}
+	if l.Legacy != "" {
+		rows = append(rows, [2]string{o.say("注意", "beware"), o.say("旧数据，持证主体代码未通过校验；更正之前核验结果为无法判定，不作为有效证照",
+			"taken over with a holder's code that does not check: undetermined, not valid, until it is corrected")})
+	}
 	for _, name := range sortedKeys(l.Face) {
 		rows = append(rows, [2]string{"face." + name, fmt.Sprint(l.Face[name])})
 	}

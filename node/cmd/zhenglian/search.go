@@ -22,6 +22,7 @@ type searchFlags struct {
 	csv, xlsx    string
 	limit        int
 	all, showURL bool
+	legacy       bool
 	one          map[string]*string
 	many         map[string]*[]string
 }
@@ -60,6 +61,7 @@ func searchCommand() *cobra.Command {
 	for _, p := range searchMany {
 		o.many[p[0]] = f.StringSlice(p[0], nil, p[1])
 	}
+	f.BoolVar(&o.legacy, "legacy", false, "only what was taken over with a holder's code that does not check, to be corrected")
 	f.StringVar(&o.saved, "saved", "", "a search that was saved as a URL; no other filter beside it")
 	f.StringVar(&o.after, "after", "", "the next page, as the page before says")
 	f.IntVar(&o.limit, "limit", 50, "licences on a page, 1 to 200")
@@ -85,6 +87,9 @@ func (o *searchFlags) search(words []string) (s sdk.LicenceSearch, err error) {
 		if len(*values) > 0 {
 			v[name] = *values
 		}
+	}
+	if o.legacy {
+		v.Set("legacy", "true")
 	}
 	if o.saved != "" {
 		if len(v) > 0 {
@@ -197,7 +202,11 @@ func (o *searchFlags) print(w io.Writer, p *sdk.LicencePage) {
 		if name == "" {
 			name = o.say("（保密）", "(confidential)")
 		}
-		t.AppendRow(table.Row{l.Record, printable(l.Number), printable(name), orDash(printable(l.HolderCode)), o.stateName(l.State), l.Owner, l.Region, l.IssuedOn, until})
+		state := o.stateName(l.State)
+		if l.Legacy {
+			state += o.say("（旧数据未校验，无法判定）", " (unchecked legacy, undetermined)")
+		}
+		t.AppendRow(table.Row{l.Record, printable(l.Number), printable(name), orDash(printable(l.HolderCode)), state, l.Owner, l.Region, l.IssuedOn, until})
 	}
 	t.Render()
 	if p.Count != nil {

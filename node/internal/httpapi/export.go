@@ -36,6 +36,12 @@ var exported = []struct {
 	{"记录编号", "record", func(f *sdk.FoundLicence) string { return string(f.Record) }},
 	{"状态", "state_name", func(f *sdk.FoundLicence) string { return exportedStates[f.State] }},
 	{"状态代码", "state", func(f *sdk.FoundLicence) string { return string(f.State) }},
+	{"未校验的旧数据", "legacy", func(f *sdk.FoundLicence) string {
+		if f.Legacy {
+			return "是，核验结果为无法判定" // whatever the state says
+		}
+		return ""
+	}},
 	{"证照类型代码", "type", func(f *sdk.FoundLicence) string { return string(f.Type) }},
 	{"证照编号", "number", func(f *sdk.FoundLicence) string { return f.Number }},
 	{"电子证照标识", "identifier", func(f *sdk.FoundLicence) string { return string(f.Identifier) }},
@@ -243,7 +249,7 @@ func newXLSX(w io.Writer, temporary string) (sheet, error) {
 	if s.rows, err = f.NewStreamWriter(name); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	for _, c := range [][3]int{{1, 5, 22}, {6, 6, 70}, {7, 7, 36}, {8, len(exported), 18}} { // columns from, to, width
+	for _, c := range [][3]int{{1, 6, 22}, {7, 7, 70}, {8, 8, 36}, {9, len(exported), 18}} { // columns from, to, width
 		if err := s.rows.SetColWidth(c[0], c[1], float64(c[2])); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}

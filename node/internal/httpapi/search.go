@@ -125,6 +125,7 @@ func (d *document) writeSearch() {
 		}
 		return append(p,
 			&huma.Param{Name: "expiring", In: "query", Schema: &huma.Schema{Type: huma.TypeInteger}, Description: "Not ended, and its last day is within so many days from today."},
+			&huma.Param{Name: "legacy", In: "query", Schema: &huma.Schema{Type: huma.TypeBoolean}, Description: "true: only what was taken over with a holder's code that does not check, whose verdict is undetermined until a correction."},
 			&huma.Param{Name: "sort", In: "query", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"newest", "oldest", "number", "valid_until", "holder_name"}},
 				Description: "newest by default; of an export, which cannot go by it, oldest."})
 	}

@@ -99,7 +99,7 @@ func TestSearch(t *testing.T) {
 	want := sdk.LicenceSearch{
 		HolderCode: "91110105X000000192", HolderName: "北京（样例）", Text: "京东 集团&=%", Issuer: "bj-scjg", Owner: "bj-cy", Types: []model.TypeCode{"11100000MB0143028R001"},
 		Number: "A/1", NumberPrefix: "A", States: []model.State{model.InForce, model.Suspended}, Regions: []model.Region{"110000", "120000"},
-		IssuedOn: sdk.Days{Min: "2024-01-01", Max: "2024-12-31"}, ValidFrom: sdk.Days{Min: "2024-01-01"}, ValidUntil: sdk.Days{Max: "2030-01-01"}, Expiring: 30, Sort: sdk.SortNumber,
+		IssuedOn: sdk.Days{Min: "2024-01-01", Max: "2024-12-31"}, ValidFrom: sdk.Days{Min: "2024-01-01"}, ValidUntil: sdk.Days{Max: "2030-01-01"}, Expiring: 30, Legacy: true, Sort: sdk.SortNumber,
 	}
 	p, err := s.client(auth.Drafter).SearchPage(t.Context(), want, 7, "a-cursor", true)
 	if err != nil || p.Count == nil || *p.Count != 1 {
@@ -269,10 +269,24 @@ func TestExportHostileNames(t *testing.T) {
 		if kind, err := book.GetCellType(name, at); err != nil || kind != excelize.CellTypeInlineString && kind != excelize.CellTypeSharedString {
 			t.Errorf("%s: type %v %v", at, kind, err)
 		}
-		number, err := book.GetCellValue(name, fmt.Sprintf("E%d", i+2))
-		if err != nil || number != "0012345678901234567" || cells[i+1][14] != "长期" {
-			t.Errorf("number %q, end %q %v", number, cells[i+1][14], err)
+		number, err := book.GetCellValue(name, fmt.Sprintf("F%d", i+2))
+		if err != nil || number != "0012345678901234567" || cells[i+1][15] != "长期" {
+			t.Errorf("number %q, end %q %v", number, cells[i+1][15], err)
 		}
+	}
+}
+
+// A licence that was taken over unchecked is marked beside its state.
+func TestExportMarksLegacy(t *testing.T) {
+	old := licence("北京样例有限公司")
+	old.Legacy, old.HolderCode = true, ""
+	s := open(t, withSearch(&fakeSearch{found: []sdk.FoundLicence{licence("北京样例有限公司"), old}}, t.TempDir()))
+	var b bytes.Buffer
+	if err := s.client(auth.Auditor).ExportSearch(t.Context(), sdk.LicenceSearch{}, "csv", &b); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(b.String(), "无法判定"); n != 1 || !strings.Contains(b.String(), ",有效,in_force,是，核验结果为无法判定,") {
+		t.Errorf("%d marks:\n%s", n, b.String())
 	}
 }
 

@@ -41,7 +41,7 @@ type Journal struct {
 	asked map[model.NodeID]int
 	// undone counts what was rescinded of it; -1: nobody has begun to. Guarded by mu.
 	undone int
-	bad   map[int]model.Code // lines that a node has rejected; guarded by mu
+	bad    map[int]model.Code // lines that a node has rejected; guarded by mu
 }
 
 type journalHead struct {

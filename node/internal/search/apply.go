@@ -26,7 +26,7 @@ type writer struct {
 }
 
 const insertRow = "INSERT INTO licences (pos,record,version,state,type,number,identifier,issuer,owner,region,issued_on,valid_from," +
-	"valid_until,holder_kind,holder_code,holder_name,name_key,updated,sum) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+	"valid_until,holder_kind,holder_code,holder_name,name_key,legacy,updated,sum) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 func newWriter(ctx context.Context, db *sql.DB, v Vault) (*writer, error) {
 	conn, err := db.Conn(ctx)

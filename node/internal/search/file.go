@@ -15,7 +15,7 @@ import (
 )
 
 // schemaVersion changes with anything that the file holds: tables, terms, folding. A file of another is made anew.
-const schemaVersion = 1
+const schemaVersion = 2
 
 const applicationID = 0x5a4c5345 // "ZLSE"
 
@@ -33,7 +33,7 @@ CREATE TABLE licences (
 	pos INTEGER PRIMARY KEY, record TEXT NOT NULL, version INTEGER NOT NULL, state TEXT NOT NULL, type TEXT NOT NULL,
 	number TEXT NOT NULL, identifier TEXT NOT NULL, issuer TEXT NOT NULL, owner TEXT NOT NULL, region TEXT NOT NULL,
 	issued_on TEXT NOT NULL, valid_from TEXT NOT NULL, valid_until TEXT NOT NULL, holder_kind TEXT NOT NULL,
-	holder_code TEXT NOT NULL, holder_name TEXT NOT NULL, name_key TEXT NOT NULL, updated INTEGER NOT NULL, sum INTEGER NOT NULL
+	holder_code TEXT NOT NULL, holder_name TEXT NOT NULL, name_key TEXT NOT NULL, legacy TEXT NOT NULL, updated INTEGER NOT NULL, sum INTEGER NOT NULL
 );
 CREATE TABLE holders (pos INTEGER PRIMARY KEY, code TEXT NOT NULL, name TEXT NOT NULL, folded TEXT NOT NULL);
 CREATE VIRTUAL TABLE words USING fts5(t, content='', columnsize=0, detail=none, tokenize="` + tokenizer + `");

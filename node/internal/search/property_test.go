@@ -48,7 +48,7 @@ func (s *standing) fits(q *sdk.LicenceSearch) bool {
 		any(len(q.Types), func(i int) bool { return q.Types[i] == s.v.Type }) && any(len(q.States), func(i int) bool { return q.States[i] == s.state }) &&
 		any(len(q.Regions), func(i int) bool { return s.v.Region.Within(q.Regions[i]) }) && (q.Owner == "" || q.Owner == s.owner) &&
 		within(s.v.IssuedOn, q.IssuedOn) && within(s.v.ValidFrom, q.ValidFrom) && within(s.v.ValidUntil, q.ValidUntil) &&
-		(q.Expiring == 0 || !s.state.Ended() && within(s.v.ValidUntil, sdk.Days{Min: today, Max: model.DateFromDays(today.Days() + uint32(q.Expiring))}))
+		(!q.Legacy || s.v.Legacy != "") && (q.Expiring == 0 || !s.state.Ended() && within(s.v.ValidUntil, sdk.Days{Min: today, Max: model.DateFromDays(today.Days() + uint32(q.Expiring))}))
 }
 
 // drawn values are few, so that searches find something.
@@ -81,6 +81,7 @@ func drawSearch(t *rapid.T) sdk.LicenceSearch {
 		},
 		"region":  func() { q.Regions = rapid.SliceOfN(rapid.SampledFrom(someRegions), 1, 2).Draw(t, "regions") },
 		"owner":   func() { q.Owner = rapid.SampledFrom(everyone).Draw(t, "owner") },
+		"legacy":  func() { q.Legacy = true },
 		"expires": func() { q.Expiring = rapid.SampledFrom([]int{1, 37, 38, 400}).Draw(t, "expiring") },
 	} {
 		if rapid.IntRange(0, 5).Draw(t, what) == 0 {
@@ -101,6 +102,9 @@ func drawLicence(pick func(n int) int) func(v *model.Licence) {
 		}
 		v.IssuedOn = someDays[pick(4)]
 		v.ValidFrom = v.IssuedOn
+		if pick(4) == 0 {
+			v.Legacy, v.HolderCode = "91110105000000000X", ""
+		}
 		if v.ValidUntil = someDays[3+pick(5)]; pick(5) == 0 {
 			v.ValidUntil = ""
 		}

@@ -63,6 +63,9 @@ func newPlan(q *Query) (*plan, error) {
 		p.any(termIssuer, "l.issuer", texts(q.Issuers))
 	}
 	p.regions(q.Regions)
+	if q.Legacy {
+		p.any(termLegacy, "l.legacy", []string{isLegacy})
+	}
 	for _, x := range []struct{ term, text string }{{termNumber, q.Number}, {termCode, q.HolderCode}, {termName, q.HolderName}} {
 		if x.text == "" {
 			continue

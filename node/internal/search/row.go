@@ -29,22 +29,23 @@ type row struct {
 	holderCode string
 	holderName string
 	nameKey    string // the folded name, "" where folding changes nothing
+	legacy     string // "1": taken over with a code that does not check; else ""
 	updated    int64  // Unix milliseconds
 	sum        int64
 }
 
 // The table's columns in the order of fields.
 const rowColumns = "l.pos,l.record,l.version,l.state,l.type,l.number,l.identifier,l.issuer,l.owner,l.region," +
-	"l.issued_on,l.valid_from,l.valid_until,l.holder_kind,l.holder_code,l.holder_name,l.name_key,l.updated,l.sum"
+	"l.issued_on,l.valid_from,l.valid_until,l.holder_kind,l.holder_code,l.holder_name,l.name_key,l.legacy,l.updated,l.sum"
 
 func (r *row) fields() []any {
 	return []any{&r.pos, &r.record, &r.version, &r.state, &r.typ, &r.number, &r.identifier, &r.issuer, &r.owner, &r.region,
-		&r.issuedOn, &r.validFrom, &r.validUntil, &r.holderKind, &r.holderCode, &r.holderName, &r.nameKey, &r.updated, &r.sum}
+		&r.issuedOn, &r.validFrom, &r.validUntil, &r.holderKind, &r.holderCode, &r.holderName, &r.nameKey, &r.legacy, &r.updated, &r.sum}
 }
 
 func (r *row) values() []any {
 	return []any{r.pos, r.record, r.version, r.state, r.typ, r.number, r.identifier, r.issuer, r.owner, r.region,
-		r.issuedOn, r.validFrom, r.validUntil, r.holderKind, r.holderCode, r.holderName, r.nameKey, r.updated, r.sum}
+		r.issuedOn, r.validFrom, r.validUntil, r.holderKind, r.holderCode, r.holderName, r.nameKey, r.legacy, r.updated, r.sum}
 }
 
 func (r *row) folded() string {
@@ -62,7 +63,12 @@ func (r *row) set(v *model.Licence) {
 	if f := fold.Text(v.HolderName); f != v.HolderName {
 		r.nameKey = f
 	}
+	if r.legacy = ""; v.Legacy != "" {
+		r.legacy = isLegacy
+	}
 }
+
+const isLegacy = "1"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -71,7 +77,7 @@ func (r *row) checksum() int64 {
 	b := make([]byte, 0, 512)
 	b = strconv.AppendInt(b, r.pos, 10)
 	for _, s := range []string{r.record, r.state, r.typ, r.number, r.identifier, r.issuer, r.owner, r.region,
-		r.issuedOn, r.validFrom, r.validUntil, r.holderKind, r.holderCode, r.holderName, r.nameKey} {
+		r.issuedOn, r.validFrom, r.validUntil, r.holderKind, r.holderCode, r.holderName, r.nameKey, r.legacy} {
 		b = append(append(b, 0), s...)
 	}
 	b = strconv.AppendInt(append(b, 0), r.version, 10)
@@ -93,7 +99,7 @@ func (r *row) found() sdk.FoundLicence {
 		Record: model.RecordID(r.record), Version: uint64(r.version), State: model.State(r.state), Type: model.TypeCode(r.typ),
 		Number: r.number, Identifier: model.LicenceID(r.identifier), Issuer: model.USCC(r.issuer), Owner: model.AgencyID(r.owner),
 		Region: model.Region(r.region), IssuedOn: model.Date(r.issuedOn), ValidFrom: model.Date(r.validFrom), ValidUntil: model.Date(r.validUntil),
-		HolderKind: model.HolderKind(r.holderKind), HolderCode: r.holderCode, HolderName: r.holderName,
+		HolderKind: model.HolderKind(r.holderKind), HolderCode: r.holderCode, HolderName: r.holderName, Legacy: r.legacy != "",
 		Position: uint64(r.pos), Updated: model.TimeOf(milliseconds(r.updated)),
 	}
 	if r.validUntil == endless {

@@ -30,14 +30,21 @@ func TestFind(t *testing.T) {
 	})
 	soon := r.log.issue("bj-cy", func(v *model.Licence) {
 		v.HolderName, v.ValidUntil, v.IssuedOn, v.ValidFrom = "天津港\"引号\"物流", "2026-12-10", "2021-12-11", "2021-12-11"
+		v.Legacy, v.HolderCode = "91110105000000000X", ""
 	})
 	gone := r.log.issue("bj-scjg", func(v *model.Licence) { v.HolderName = "一去不返"; v.ValidUntil = "2026-12-01" })
 	r.log.act(model.LicenceCancel, gone, model.Cancelled)
 	old := r.log.issue("bj-scjg", func(v *model.Licence) {
 		v.IssuedOn, v.ValidFrom, v.ValidUntil, v.Region, v.HolderName = "1949-10-01", "1949-10-01", "2150-01-01", "130000", strings.Repeat("长", 199)+"名"
 	})
-	moved := r.log.issue("bj-scjg", func(v *model.Licence) { v.HolderName = "将被变更公司" })
-	r.log.amend(moved, func(v *model.Licence) { v.HolderName = "已经改名公司"; v.Region = "110106" })
+	var right model.USCC
+	moved := r.log.issue("bj-scjg", func(v *model.Licence) {
+		right = v.HolderCode
+		v.HolderName, v.Legacy, v.HolderCode = "将被变更公司", "91110105000000000X", ""
+	})
+	r.log.amend(moved, func(v *model.Licence) {
+		v.HolderName, v.Region, v.Legacy, v.HolderCode = "已经改名公司", "110106", "", right
+	})
 	r.log.transfer(moved, "tj-scjg")
 	r.caughtUp()
 
@@ -100,6 +107,8 @@ func TestFind(t *testing.T) {
 		{"ends within a year, whatever became of it", sdk.LicenceSearch{ValidUntil: sdk.Days{Min: "2026-12-01", Max: "2026-12-31"}}, []model.RecordID{gone, soon}},
 		{"expires within 16 days", sdk.LicenceSearch{Expiring: 16}, []model.RecordID{soon}},
 		{"expires within 15 days", sdk.LicenceSearch{Expiring: 15}, nil},
+		{"taken over unchecked, and not corrected", sdk.LicenceSearch{Legacy: true}, []model.RecordID{soon}},
+		{"likewise, in an order of its own", sdk.LicenceSearch{Legacy: true, Sort: sdk.SortNumber}, []model.RecordID{soon}},
 		{"days the wrong way round", sdk.LicenceSearch{IssuedOn: sdk.Days{Min: "2026-01-06", Max: "2026-01-05"}}, nil},
 		{"by number", sdk.LicenceSearch{Sort: sdk.SortNumber}, []model.RecordID{group, person, soon, gone, old, moved, ascii}},
 		{"by end", sdk.LicenceSearch{Sort: sdk.SortValidUntil, Owner: "bj-cy"}, []model.RecordID{soon, person}},
@@ -119,6 +128,9 @@ func TestFind(t *testing.T) {
 		HolderName: v.HolderName, Updated: f.Licences[0].Updated}
 	if f.Licences[0] != want || f.Position != uint64(len(r.log.leaves)) || f.Updated(0).IsZero() {
 		t.Errorf("%+v, want %+v", f, want)
+	}
+	if f, err := r.x.Page(t.Context(), &Query{LicenceSearch: sdk.LicenceSearch{Text: "引号"}, Today: today}, "", 1, false); err != nil || !f.Licences[0].Legacy {
+		t.Errorf("not marked: %+v, %v", f.Licences, err)
 	}
 	_, err = r.x.Page(t.Context(), &Query{LicenceSearch: sdk.LicenceSearch{Text: "··· ·"}, Today: today}, "", 1, false)
 	if model.AsError(err).Code != model.CodeBadValue {

@@ -23,6 +23,7 @@ const (
 	termIssuedOn   = "d:" // one for the year and one for the month
 	termValidFrom  = "f:" // likewise
 	termValidUntil = "u:" // likewise
+	termLegacy     = "l:" // only where it is
 )
 
 // endless stands in valid_until for 长期: beyond every day that can be written.
@@ -74,6 +75,9 @@ func (r *row) terms(t *termList) string {
 	t.day(termIssuedOn, r.issuedOn)
 	t.day(termValidFrom, r.validFrom)
 	t.day(termValidUntil, r.validUntil)
+	if r.legacy != "" {
+		t.add(termLegacy, r.legacy)
+	}
 	t.holder(r.holderCode, r.folded())
 	return t.String()
 }
