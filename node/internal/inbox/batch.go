@@ -51,6 +51,11 @@ func (t *Terms) Check() error {
 	if _, ok := model.Types[t.Type]; !ok || model.Derived(t.Type) {
 		return model.E(model.CodeUnknownOperation, "type")
 	}
+	// Who approves sees a type, a number and a digest, or the records: enough for licences issued and for their undoing.
+	// An amendment by the batch could shorten licences unseen.
+	if t.Type != model.LicenceIssue && t.Type != model.LicenceRescind {
+		return model.E(model.CodeBadValue, "type").With("a batch is of %s or %s", model.LicenceIssue, model.LicenceRescind)
+	}
 	return t.checkRecords()
 }
 

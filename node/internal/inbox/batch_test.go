@@ -48,6 +48,7 @@ func TestBatchTerms(t *testing.T) {
 		func(x *Terms) { x.Name = "" }, func(x *Terms) { x.Name = strings.Repeat("x", 300) }, func(x *Terms) { x.Rows = 0 },
 		func(x *Terms) { x.Rows = MaxRows + 1 }, func(x *Terms) { x.Type = "licence.give" }, func(x *Terms) { x.Type = model.Genesis },
 		func(x *Terms) { x.File = model.Digest{} }, func(x *Terms) { x.Type = "" },
+		func(x *Terms) { x.Type = model.LicenceAmend }, func(x *Terms) { x.Type = model.LicenceTransfer }, func(x *Terms) { x.Type = model.LicenceSuspend }, func(x *Terms) { *x = end; x.Type = model.LicenceRevoke },
 		func(x *Terms) { x.Type = model.LicenceRescind }, func(x *Terms) { *x = end; x.Rows = 2 }, func(x *Terms) { *x = end; x.Records = []model.RecordID{"x"} },
 		func(x *Terms) { x.Records = end.Records }, func(x *Terms) { x.Type = model.RotateKey }, func(x *Terms) { *x = end; x.Type = model.Delegate },
 		func(x *Terms) { *x = end; x.Rows, x.Records = 2, []model.RecordID{"bj-scjg.1", "bj-scjg.1"} },
