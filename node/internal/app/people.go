@@ -32,6 +32,9 @@ func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
 func (g gate) TakeCaller(id string) time.Duration      { return g.limits.Principal(id) }
 func (g gate) TakeAddress(remote string) time.Duration { return g.limits.Address(remote) }
 
+func (g gate) Costly(r *http.Request) bool        { return g.signIn.Costly(r) }
+func (g gate) WaitOf(remote string) time.Duration { return g.limits.AddressWait(remote) }
+
 func newGate(s *auth.SignIn, perSecond float64) gate {
 	return gate{signIn: s, limits: auth.NewLimits(auth.Rates{PrincipalPerSecond: perSecond})}
 }

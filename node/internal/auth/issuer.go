@@ -43,6 +43,7 @@ const (
 	maxIssuerBody  = 1 << 20
 	maxIssuerKeys  = 64
 	clockSkew      = 60 * time.Second
+	maxTried       = 4 // keys for a token that names none
 )
 
 // algorithms are those that a token may be signed with: no symmetric ones, since an issuer's public key is no secret.
@@ -254,15 +255,20 @@ func forSigning(k *jose.JSONWebKey) bool {
 	return false
 }
 
-// find is the payload of a signed token, if one of these keys has signed it; named says that the token names one.
+// find is the payload of a signed token, if one of these keys has signed it, of those that fit its header the first four;
+// named says that the token names one.
 func (k *issuerKeys) find(jws *jose.JSONWebSignature) (payload []byte, named bool) {
 	header := jws.Signatures[0].Protected
+	tried := 0
 	for n := range k.keys {
 		key := &k.keys[n]
 		if header.KeyID != "" && header.KeyID != key.KeyID || key.Algorithm != "" && key.Algorithm != header.Algorithm {
 			continue
 		}
 		named = header.KeyID != ""
+		if tried++; tried > maxTried {
+			break // anybody can have us try
+		}
 		if payload, err := jws.Verify(key); err == nil {
 			return payload, true
 		}
@@ -291,11 +297,14 @@ func (s *signature) VerifySignature(ctx context.Context, token string) ([]byte, 
 	}
 	payload, named := k.find(jws)
 	if payload == nil && !named {
+		was := k
 		if k, err = s.renew(ctx, k); err != nil {
 			s.err = err
 			return nil, err
 		}
-		payload, _ = k.find(jws)
+		if k != was {
+			payload, _ = k.find(jws)
+		}
 	}
 	if payload == nil {
 		return nil, s.err

@@ -59,6 +59,9 @@ func (l *Limits) Principal(id string) time.Duration { return l.principals.take(i
 // count as one.
 func (l *Limits) Address(remote string) time.Duration { return l.addresses.take(network(remote)) }
 
+// AddressWait says how long an address has to wait before its next request, and counts none.
+func (l *Limits) AddressWait(remote string) time.Duration { return l.addresses.wait(network(remote)) }
+
 func network(remote string) string {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
@@ -90,6 +93,25 @@ func (b *bucketSet) take(key string) time.Duration {
 	if l.AllowN(now, 1) {
 		return 0
 	}
+	return b.until(l, now)
+}
+
+// wait is what take would return, but takes nothing and remembers nobody.
+func (b *bucketSet) wait(key string) time.Duration {
+	b.mu.Lock()
+	l, ok := b.young[key]
+	if !ok {
+		l, ok = b.old[key]
+	}
+	b.mu.Unlock()
+	now := time.Now()
+	if !ok || l.TokensAt(now) >= 1 {
+		return 0
+	}
+	return b.until(l, now)
+}
+
+func (b *bucketSet) until(l *rate.Limiter, now time.Time) time.Duration {
 	wait := time.Duration((1 - l.TokensAt(now)) / float64(b.limit) * float64(time.Second))
 	return max(wait, time.Millisecond)
 }

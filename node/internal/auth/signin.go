@@ -17,6 +17,17 @@ type SignIn struct {
 	Login   *Login   // nil: no browsers
 }
 
+// Costly reports whether Find would verify a signature, or ask an issuer, for a request: it brings a token that was not
+// found good lately.
+func (s *SignIn) Costly(r *http.Request) bool {
+	h := r.Header.Get("Authorization")
+	if s.Issuers == nil || len(h) <= len(bearer) || !strings.EqualFold(h[:len(bearer)], bearer) || strings.HasPrefix(h[len(bearer):], KeyPrefix) {
+		return false
+	}
+	_, ok := s.Issuers.seen(sha256.Sum256([]byte(h[len(bearer):])))
+	return !ok
+}
+
 // Find finds the principal of a request: of its Authorization header if it has one, else of its client certificate,
 // else of its session cookie. Its errors are unauthenticated, cross_origin and issuer_unreachable.
 func (s *SignIn) Find(r *http.Request) (*Principal, error) {

@@ -134,6 +134,12 @@ func (x *exchange) admit() error {
 		}
 		return nil
 	}
+	if gate.Costly(x.r) {
+		if wait := gate.WaitOf(x.r.RemoteAddr); wait > 0 {
+			x.api.access.Count(http.StatusUnauthorized)
+			return limited{wait}
+		}
+	}
 	caller, err := gate.SignIn(x.r)
 	if err != nil {
 		x.api.access.Count(http.StatusUnauthorized)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,9 @@ import (
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
+// tokensLookedAt counts sign-ins by token.
+var tokensLookedAt atomic.Int64
+
 // gate joins package auth to the API as the node does.
 type gate struct {
 	signIn *auth.SignIn
@@ -31,6 +35,9 @@ type gate struct {
 }
 
 func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
+	if strings.HasPrefix(r.Header.Get("Authorization"), "Bearer eyJ") {
+		tokensLookedAt.Add(1)
+	}
 	p, err := g.signIn.Find(r)
 	if err != nil {
 		return nil, err
@@ -39,6 +46,9 @@ func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
 }
 func (g gate) TakeCaller(id string) time.Duration      { return g.limits.Principal(id) }
 func (g gate) TakeAddress(remote string) time.Duration { return g.limits.Address(remote) }
+
+func (g gate) Costly(r *http.Request) bool        { return g.signIn.Costly(r) }
+func (g gate) WaitOf(remote string) time.Duration { return g.limits.AddressWait(remote) }
 
 // fakeRegistry has a tree in which bj-scjg-… stands below bj-scjg, and nothing else.
 type fakeRegistry struct{}

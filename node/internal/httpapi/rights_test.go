@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -155,6 +156,29 @@ func TestRateLimits(t *testing.T) {
 	}
 	if status, _ := get(auth.Verifier, "/v1/registry/agency"); status != 200 {
 		t.Errorf("who is signed in is not held to the address's budget: %d", status)
+	}
+}
+
+// Who has failed too often is told so before a signature is verified for him; cheap ways go on.
+func TestNoSignatureForWhoMustWait(t *testing.T) {
+	s := open(t, func(_ *httpapi.Config, r *auth.Rates) { *r = auth.Rates{AddressPerSecond: 0.01, AddressBurst: 3} })
+	issuers, err := auth.NewIssuers(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.signIn.Issuers = issuers
+	before := tokensLookedAt.Load()
+	for n, want := range []int{401, 401, 401, 429, 429, 429} {
+		status, h, _ := s.ask(t, "", "GET", "/v1/registry/agency", "", "Authorization", fmt.Sprint("Bearer eyJ", n))
+		if status != want || (h.Get("Retry-After") != "") != (want == 429) {
+			t.Errorf("request %d: %d, Retry-After %q", n, status, h.Get("Retry-After"))
+		}
+	}
+	if n := tokensLookedAt.Load() - before; n != 3 {
+		t.Errorf("%d tokens were looked at", n)
+	}
+	if status, _, _ := s.ask(t, auth.Verifier, "GET", "/v1/registry/agency", ""); status != 200 {
+		t.Errorf("a key: %d", status)
 	}
 }
 

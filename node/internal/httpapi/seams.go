@@ -61,6 +61,10 @@ type Gate interface {
 	// or after a failed sign-in. Zero: go on. Otherwise: how long to wait.
 	TakeCaller(id string) time.Duration
 	TakeAddress(remote string) time.Duration
+	// Costly says that to sign the request in takes much more than looking something up, and WaitOf how long an address
+	// has to wait, counting nothing: who has failed too often is told so before any of that is done for him.
+	Costly(r *http.Request) bool
+	WaitOf(remote string) time.Duration
 }
 
 // Login signs browsers in. Safe for concurrent use.
