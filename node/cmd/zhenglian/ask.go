@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,7 +23,7 @@ type flagQuestion struct {
 
 func notEmpty(s string) error {
 	if s == "" {
-		return fmt.Errorf("it must not be empty")
+		return &spoken{"不能为空", "it must not be empty"}
 	}
 	return nil
 }
@@ -65,20 +66,16 @@ func askMissing(c *cobra.Command, ask bool, questions []flagQuestion) error {
 	if f, ok := c.InOrStdin().(*os.File); !ask && (!ok || !term.IsTerminal(int(f.Fd()))) {
 		hint := ""
 		if c.Flags().Lookup("ask") != nil {
-			hint = " (or give --ask)"
+			hint = say("（或加 --ask 逐项询问）", " (or give --ask)")
 		}
-		return fmt.Errorf("%w: required flag(s) %s not set%s", errUse, strings.Join(names, ", "), hint)
+		return useError("缺少选项 %s%s", "required flag(s) %s not set%s", strings.Join(names, ", "), hint)
 	}
 	in := bufio.NewScanner(io.LimitReader(c.InOrStdin(), 64<<10))
 	for _, q := range missing {
 		for {
-			text := q.en
-			if language() == "zh" {
-				text = q.zh
-			}
-			fmt.Fprintf(c.ErrOrStderr(), "%s: ", text)
+			tell(c.ErrOrStderr(), "%[1]s：", "%[2]s: ", q.zh, q.en)
 			if !in.Scan() {
-				return fmt.Errorf("%w: no answer for --%s", errUse, q.flag)
+				return useError("没有得到 --%s 的回答", "no answer for --%s", q.flag)
 			}
 			answer := strings.TrimSpace(in.Text())
 			err := q.check(answer)
@@ -88,7 +85,12 @@ func askMissing(c *cobra.Command, ask bool, questions []flagQuestion) error {
 				}
 				break
 			}
-			fmt.Fprintf(c.ErrOrStderr(), "  %s\n", err)
+			var e *model.Error
+			if errors.As(err, &e) {
+				tell(c.ErrOrStderr(), "  %[2]s\n", "  %[1]s\n", err, e.Zh())
+			} else {
+				fmt.Fprintf(c.ErrOrStderr(), "  %s\n", err)
+			}
 		}
 	}
 	return nil

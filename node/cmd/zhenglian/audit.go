@@ -75,13 +75,13 @@ func (o *accessFlags) query() (q sdk.AccessQuery, err error) {
 	if o.record != "" {
 		kind, id, ok := strings.Cut(o.record, "/")
 		if _, err := model.ParseRecordID(id); !ok || err != nil || kind == "" {
-			return q, useError("--record: KIND/ID, such as licence/bj-scjg.17")
+			return q, useError("--record：写成 类别/编号，如 licence/bj-scjg.17", "--record: KIND/ID, such as licence/bj-scjg.17")
 		}
 		q.Record = sdk.AccessRecord{Kind: model.Kind(kind), ID: id}
 	}
 	if o.agency != "" {
 		if q.Agency, err = model.ParseAgencyID(o.agency); err != nil {
-			return q, useError("--agency: %q is no agency id", o.agency)
+			return q, useError("--agency：%q 不是机关标识", "--agency: %q is no agency id", o.agency)
 		}
 	}
 	for _, d := range []struct {
@@ -92,11 +92,11 @@ func (o *accessFlags) query() (q sdk.AccessQuery, err error) {
 			continue
 		}
 		if *d.into, err = model.ParseDate(d.value); err != nil {
-			return q, useError("%s: a day is written YYYY-MM-DD", d.flag)
+			return q, useError("%s：日期写成 YYYY-MM-DD", "%s: a day is written YYYY-MM-DD", d.flag)
 		}
 	}
 	if o.limit < 1 || o.json && o.csv {
-		return q, useError("--limit is at least 1; --json and --csv exclude one another")
+		return q, useError("--limit 至少为 1；--json 与 --csv 只能给一个", "--limit is at least 1; --json and --csv exclude one another")
 	}
 	return q, nil
 }
@@ -279,7 +279,7 @@ func printable(s string) string {
 // proof verifies the log in a node's folder.
 func (o *accessFlags) proof(c *cobra.Command) error {
 	if o.dir == "" {
-		return useError("--verify needs the log itself: give --dir, the node's folder")
+		return useError("--verify 需要日志本身：请给 --dir（节点文件夹）", "--verify needs the log itself: give --dir, the node's folder")
 	}
 	cfg, err := app.LoadConfig(o.dir)
 	if err != nil {
@@ -301,7 +301,7 @@ func (o *accessFlags) proof(c *cobra.Command) error {
 		o.report(c.OutOrStdout(), r)
 	}
 	if len(r.Findings) > 0 {
-		return fmt.Errorf("%w: %d findings in the access log", errFinding, len(r.Findings))
+		return errorf("%w：访问日志中发现 %d 处问题", "%w: %d findings in the access log", errFinding, len(r.Findings))
 	}
 	return nil
 }

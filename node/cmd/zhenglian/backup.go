@@ -33,7 +33,7 @@ func (s *sealing) phrase(c *cobra.Command, twice bool) (backup.Key, error) {
 	}
 	f, ok := c.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return backup.Key{}, fmt.Errorf("%w: give --passphrase-file, ZHENGLIAN_PASSPHRASE, or keys (zhenglian backup keys)", errUse)
+		return backup.Key{}, useError("请给 --passphrase-file、ZHENGLIAN_PASSPHRASE，或使用密钥（zhenglian backup keys）", "give --passphrase-file, ZHENGLIAN_PASSPHRASE, or keys (zhenglian backup keys)")
 	}
 	ask := func(what string) (string, error) {
 		fmt.Fprint(c.ErrOrStderr(), what)
@@ -41,13 +41,13 @@ func (s *sealing) phrase(c *cobra.Command, twice bool) (backup.Key, error) {
 		fmt.Fprintln(c.ErrOrStderr())
 		return string(b), err
 	}
-	p, err := ask("passphrase: ")
+	p, err := ask(say("口令：", "passphrase: "))
 	if err != nil {
 		return backup.Key{}, err
 	}
 	if twice {
-		if again, err := ask("once more:  "); err != nil || again != p {
-			return backup.Key{}, errors.Join(errors.New("the two differ"), err)
+		if again, err := ask(say("再输一次：", "once more:  ")); err != nil || again != p {
+			return backup.Key{}, errors.Join(errorf("两次输入不一致", "the two differ"), err)
 		}
 	}
 	return backup.Passphrase(p)
@@ -103,11 +103,11 @@ func backupCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(r)
 			}
-			how := "the node was running"
+			how := say("节点当时在运行", "the node was running")
 			if !r.Live {
-				how = "the node was stopped"
+				how = say("节点当时已停止", "the node was stopped")
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s  %.1f MiB in %s; %s\n%d blocks, %d operations waiting, %d parts\n", out, float64(r.Bytes)/(1<<20),
+			tell(c.OutOrStdout(), "%s  %.1f MiB，用时 %s；%s\n%d 个区块，%d 个操作待上账，%d 个部分\n", "%s  %.1f MiB in %s; %s\n%d blocks, %d operations waiting, %d parts\n", out, float64(r.Bytes)/(1<<20),
 				time.Since(start).Round(100*time.Millisecond), how, r.Blocks, max(r.Waiting, 0), r.Parts)
 			if r.Alone {
 				fmt.Fprintln(c.OutOrStdout(), map[bool]string{
@@ -146,7 +146,7 @@ func backupVerifyCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"info": info, "blocks": m.Blocks, "waiting": m.Waiting, "parts": len(m.Entries)})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "whole and unchanged: %s of %s, made %s (%s ago) by %s\n%d blocks, %d parts\n", info.Node, info.Msp,
+			tell(c.OutOrStdout(), "完整且未被改动：%s（%s），制作于 %s（%s前），程序 %s\n%d 个区块，%d 个部分\n", "whole and unchanged: %s of %s, made %s (%s ago) by %s\n%d blocks, %d parts\n", info.Node, info.Msp,
 				beijing(info.Created), age(time.Since(info.Created)), info.Program, m.Blocks, len(m.Entries))
 			return nil
 		},
@@ -189,7 +189,7 @@ func age(d time.Duration) string {
 	case d < 48*time.Hour:
 		return d.Round(time.Minute).String()
 	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
+	return fmt.Sprintf(say("%d 天", "%d days"), int(d.Hours()/24))
 }
 
 func restoreCommand() *cobra.Command {
@@ -217,7 +217,7 @@ func restoreCommand() *cobra.Command {
 			if dir, err = filepath.Abs(dir); err != nil {
 				return err
 			}
-			o.Progress = progress(c.ErrOrStderr(), "blocks")
+			o.Progress = progress(c.ErrOrStderr(), say("个区块", "blocks"))
 			r, err := app.Restore(c.Context(), args[0], k, dir, o)
 			if err != nil {
 				return err
@@ -226,13 +226,14 @@ func restoreCommand() *cobra.Command {
 				return json.NewEncoder(c.OutOrStdout()).Encode(r)
 			}
 			w := c.OutOrStdout()
-			fmt.Fprintf(w, "%s  node %s of %s\nthe backup is %s old (%s)\n%d blocks, %d positions, all verified\nrecords  %s\n", dir, r.Node, r.Msp, age(r.Age),
+			tell(w, "%s  节点 %s（%s）\n备份距今 %s（%s）\n%d 个区块，%d 个位置，均已校验\n记录摘要  %s\n", "%s  node %s of %s\nthe backup is %s old (%s)\n%d blocks, %d positions, all verified\nrecords  %s\n", dir, r.Node, r.Msp, age(r.Age),
 				beijing(r.Created), r.Blocks, r.Position, r.Records)
 			for _, name := range r.Outside {
-				fmt.Fprintf(w, "missing: %s is named in zhenglian.yaml and was not in the node's folder: put it back\n", name)
+				tell(w, "缺少：zhenglian.yaml 中写有 %s，但它不在节点文件夹内：请放回\n", "missing: %s is named in zhenglian.yaml and was not in the node's folder: put it back\n", name)
 			}
-			fmt.Fprintf(w, "\n%s Erase again what was erased since.\n"+
-				"Never start this node while the old one runs.\nnext:  zhenglian serve --dir %s\n", sinceBackup(r, language()), dir)
+			tell(w, "\n%s此后删除过的内容须再次删除。\n切勿在旧节点运行时启动本节点。\n下一步：zhenglian serve --dir %s\n",
+				"\n%s Erase again what was erased since.\n"+
+					"Never start this node while the old one runs.\nnext:  zhenglian serve --dir %s\n", sinceBackup(r, language()), dir)
 			printRights(w, r, o.KeepKeys)
 			return nil
 		},
@@ -274,7 +275,7 @@ func ledgerRestoreCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%d blocks\nnext:  zhenglian ledger fsck, then zhenglian ledger serve --dir %s\n", n, dir)
+			tell(c.OutOrStdout(), "%d 个区块\n下一步：zhenglian ledger fsck，然后 zhenglian ledger serve --dir %s\n", "%d blocks\nnext:  zhenglian ledger fsck, then zhenglian ledger serve --dir %s\n", n, dir)
 			return nil
 		},
 	}

@@ -50,12 +50,12 @@ func (o *client) output(c *cobra.Command) {
 	c.Flags().StringVar(&o.lang, "lang", language(), "zh or en")
 }
 
-func useError(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errUse, fmt.Sprintf(format, args...))
+func useError(zh, en string, args ...any) error {
+	return fmt.Errorf("%w: %w", errUse, errorf(zh, en, args...))
 }
 
 // errFinding is a command that did its work and whose answer is no.
-var errFinding = errors.New("the answer is no")
+var errFinding error = &spoken{"结果为否", "the answer is no"}
 
 // open finds the node. role is the demo's key to use.
 func (o *client) open(role string) (*sdk.Client, error) {
@@ -72,14 +72,14 @@ func (o *client) open(role string) (*sdk.Client, error) {
 				return &sdk.Client{BaseURL: n.URL, Key: n.Keys[role]}, nil
 			}
 		}
-		return nil, useError("--node: the demo has no node %q", o.node)
+		return nil, useError("--node：演示中没有节点 %q", "--node: the demo has no node %q", o.node)
 	}
 	url := firstOf(o.url, os.Getenv("ZHENGLIAN_URL"))
 	if url == "" {
-		return nil, useError("which node? give --url, or set ZHENGLIAN_URL")
+		return nil, useError("连接哪个节点？请给 --url，或设置 ZHENGLIAN_URL", "which node? give --url, or set ZHENGLIAN_URL")
 	}
 	if !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {
-		return nil, useError("--url: an address begins with https:// (or http:// on this machine)")
+		return nil, useError("--url：地址以 https:// 开头（本机可用 http://）", "--url: an address begins with https:// (or http:// on this machine)")
 	}
 	key := o.key
 	if key == "" && o.keyFile != "" {
@@ -90,14 +90,14 @@ func (o *client) open(role string) (*sdk.Client, error) {
 		key = strings.TrimSpace(string(raw))
 	}
 	if key = firstOf(key, os.Getenv("ZHENGLIAN_KEY")); key == "" {
-		return nil, useError("which key? give --key-file, or set ZHENGLIAN_KEY")
+		return nil, useError("使用哪个密钥？请给 --key-file，或设置 ZHENGLIAN_KEY", "which key? give --key-file, or set ZHENGLIAN_KEY")
 	}
 	return &sdk.Client{BaseURL: url, Key: key}, nil
 }
 
 func (o *client) check() error {
 	if o.lang != "zh" && o.lang != "en" {
-		return useError("--lang: zh or en, not %q", o.lang)
+		return useError("--lang：zh 或 en，不能是 %q", "--lang: zh or en, not %q", o.lang)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func readDemo(dir string) ([]demoNode, error) {
 		Nodes []demoNode `json:"nodes"`
 	}
 	if err := json.Unmarshal(raw, &d); err != nil || len(d.Nodes) == 0 {
-		return nil, fmt.Errorf("%s describes no demo", path)
+		return nil, errorf("%s 不是演示的描述文件", "%s describes no demo", path)
 	}
 	return d.Nodes, nil
 }
@@ -145,7 +145,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(raw)) > limit {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %d bytes", limit)}
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errorf("大于 %d 字节", "larger than %d bytes", limit)}
 	}
 	return raw, err
 }

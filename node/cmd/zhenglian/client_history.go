@@ -21,11 +21,11 @@ func historyCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			kind := model.Kind(args[0])
 			if model.Machines[kind] == nil {
-				return useError("there is no kind %q; kinds are %v", kind, slices.Sorted(maps.Keys(model.Machines)))
+				return useError("没有类别 %q；类别有 %v", "there is no kind %q; kinds are %v", kind, slices.Sorted(maps.Keys(model.Machines)))
 			}
 			id, err := model.ParseRecordID(args[1])
 			if err != nil {
-				return useError("%q is no record id", args[1])
+				return useError("%q 不是记录编号", "%q is no record id", args[1])
 			}
 			node, err := o.open("auditor")
 			if err != nil {

@@ -60,7 +60,7 @@ func showCommand() *cobra.Command {
 
 func recordArgument(s string) (model.RecordID, error) {
 	if !isRecord(s) {
-		return "", useError("%q is no record id of a licence (<agency>.<serial>)", s)
+		return "", useError("%q 不是证照的记录编号（<机关>.<序号>）", "%q is no record id of a licence (<agency>.<serial>)", s)
 	}
 	return model.RecordID(s), nil
 }
@@ -181,7 +181,7 @@ func (o *issueFlags) licence(in io.Reader) (l sdk.NewLicence, err error) {
 	}
 	for _, m := range [][2]string{{"--type", string(l.Type)}, {"--number", l.Number}, {"--holder-code", l.Holder.Code}, {"--holder-name", l.Holder.Name}} {
 		if m[1] == "" {
-			return l, useError("%s is missing", m[0])
+			return l, useError("缺少 %s", "%s is missing", m[0])
 		}
 	}
 	if o.file != "" {
@@ -251,22 +251,22 @@ func (o *issueFlags) resolve(ctx context.Context, node *sdk.Client, l *sdk.NewLi
 func faceFlag(t *model.LicenceType, s string) (name string, v any, decl model.FaceField, err error) {
 	name, value, ok := strings.Cut(s, "=")
 	if !ok {
-		return "", nil, decl, useError("--face: write NAME=VALUE, not %q", s)
+		return "", nil, decl, useError("--face：写成 NAME=VALUE，不能是 %q", "--face: write NAME=VALUE, not %q", s)
 	}
 	if decl, ok = t.Face[name]; !ok {
-		return "", nil, decl, useError("--face: the type has no field %q; it has %s", name, strings.Join(t.FaceNames(), ", "))
+		return "", nil, decl, useError("--face：该类型没有字段 %q；有 %s", "--face: the type has no field %q; it has %s", name, strings.Join(t.FaceNames(), ", "))
 	}
 	switch decl.Type {
 	case "integer":
 		n, err := strconv.ParseInt(value, 10, 54)
 		if err != nil {
-			return "", nil, decl, useError("--face: %s is an integer", name)
+			return "", nil, decl, useError("--face：%s 是整数", "--face: %s is an integer", name)
 		}
 		v = float64(n)
 	case "boolean":
 		b, err := strconv.ParseBool(value)
 		if err != nil {
-			return "", nil, decl, useError("--face: %s is true or false", name)
+			return "", nil, decl, useError("--face：%s 是 true 或 false", "--face: %s is true or false", name)
 		}
 		v = b
 	default:
@@ -445,14 +445,14 @@ func (o *actFlags) value(ctx context.Context, node *sdk.Client, v *model.View) (
 				return nil, err
 			}
 			if decl.Visibility == model.Confidential {
-				return nil, useError("--face: %s is confidential; send it through the API", name)
+				return nil, useError("--face：%s 是保密字段，请经 API 提交", "--face: %s is confidential; send it through the API", name)
 			}
 			face[name] = x
 		}
 		value["face"] = face
 	}
 	if len(value) == 0 {
-		return nil, useError("nothing changes: give --holder-name, --until, --face or --json-file")
+		return nil, useError("没有变更内容：请给 --holder-name、--until、--face 或 --json-file", "nothing changes: give --holder-name, --until, --face or --json-file")
 	}
 	return json.Marshal(value)
 }

@@ -88,7 +88,7 @@ func (o *verifyFlags) run(c *cobra.Command, args []string) error {
 		}
 	}
 	if bad > 0 {
-		return fmt.Errorf("%w: %d of %d not valid", errFinding, bad, len(questions))
+		return errorf("%w：%d 项无效，共 %d 项", "%w: %d of %d not valid", errFinding, bad, len(questions))
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (o *verifyFlags) names(in io.Reader, args []string) ([]string, error) {
 		}
 	}
 	if ways != 1 {
-		return nil, useError("give one of NUMBER, IDENTIFIER or RECORD, --file, --batch")
+		return nil, useError("请给编号、标识或记录编号，或 --file、--batch 之一", "give one of NUMBER, IDENTIFIER or RECORD, --file, --batch")
 	}
 	if o.batch == "" {
 		return args, nil
@@ -123,7 +123,7 @@ func (o *verifyFlags) names(in io.Reader, args []string) ([]string, error) {
 			continue
 		}
 		if len(out) == maxBatch {
-			return nil, useError("--batch: more than %d lines", maxBatch)
+			return nil, useError("--batch：多于 %d 行", "--batch: more than %d lines", maxBatch)
 		}
 		out = append(out, line)
 	}
@@ -131,7 +131,7 @@ func (o *verifyFlags) names(in io.Reader, args []string) ([]string, error) {
 		return nil, fmt.Errorf("--batch: %w", err)
 	}
 	if len(out) == 0 {
-		return nil, useError("--batch: nothing to verify")
+		return nil, useError("--batch：没有要核验的内容", "--batch: nothing to verify")
 	}
 	return out, nil
 }
@@ -148,19 +148,19 @@ func (o *verifyFlags) base() (q model.Query, err error) {
 	}
 	if o.typ != "" {
 		if q.Type, err = model.ParseTypeCode(o.typ); err != nil {
-			return q, useError("--type: %s", err)
+			return q, useError("--type：%s", "--type: %s", err)
 		}
 	}
 	if o.presentation != "" {
 		if o.batch != "" {
-			return q, useError("--presentation is of one licence; not with --batch")
+			return q, useError("--presentation 只用于一份证照，不与 --batch 同用", "--presentation is of one licence; not with --batch")
 		}
 		raw, err := readBounded(o.presentation, 1<<20)
 		if err != nil {
 			return q, err
 		}
 		if err := json.Unmarshal(raw, &q.Presentation); err != nil {
-			return q, fmt.Errorf("--presentation: %s is no presentation: %w", o.presentation, err)
+			return q, errorf("--presentation：%s 不是出示内容：%w", "--presentation: %s is no presentation: %w", o.presentation, err)
 		}
 	}
 	if o.file != "" {
@@ -184,7 +184,7 @@ func day(flag, s string) (model.Date, error) {
 	}
 	d, err := model.ParseDate(s)
 	if err != nil {
-		return "", useError("%s: %q is no day; write YYYY-MM-DD", flag, s)
+		return "", useError("%s：%q 不是日期，写成 YYYY-MM-DD", "%s: %q is no day; write YYYY-MM-DD", flag, s)
 	}
 	return d, nil
 }
@@ -203,7 +203,7 @@ func (o *verifyFlags) questions(ctx context.Context, node *sdk.Client, asked []s
 		case split && o.batch != "":
 			t, err := model.ParseTypeCode(strings.TrimSpace(typ))
 			if err != nil {
-				return nil, useError("--batch: %q: %s", name, err)
+				return nil, useError("--batch：%q：%s", "--batch: %q: %s", name, err)
 			}
 			q.Number, q.Type = strings.TrimSpace(number), t
 		case o.typ != "":

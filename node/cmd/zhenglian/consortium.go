@@ -29,7 +29,7 @@ func consortiumCommand() *cobra.Command {
 // emptyFolder refuses a folder that holds anything.
 func emptyFolder(dir string) error {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty: nothing is ever overwritten; choose another --dir", dir)
+		return errorf("%s 不是空文件夹：从不覆盖，请用 --dir 另选", "%s is not empty: nothing is ever overwritten; choose another --dir", dir)
 	}
 	return nil
 }
@@ -64,11 +64,9 @@ func prepareCommand() *cobra.Command {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"dir": dir, "member": member, "keys": keys})
 			}
 			w := c.OutOrStdout()
-			fmt.Fprintf(w, "node    %s\nmember  %s\n\nAPI keys (shown once; valid for %d year):\n", dir, member, app.FirstKeyYears)
-			for _, r := range auth.Roles {
-				fmt.Fprintf(w, "  %-15s %s\n", r, keys[string(r)])
-			}
-			fmt.Fprintf(w, "\nnext:  give %s to the other organisations, then zhenglian consortium genesis\n", member)
+			tell(w, "节点      %s\n成员文件  %s\n\n", "node    %s\nmember  %s\n\n", dir, member)
+			firstKeys(w, keys)
+			tell(w, "\n下一步：将 %s 交给其他组织，然后 zhenglian consortium genesis\n", "\nnext:  give %s to the other organisations, then zhenglian consortium genesis\n", member)
 			return nil
 		},
 	}
@@ -108,8 +106,9 @@ func genesisCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"genesis": out, "genesis_digest": digest})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s\ndigest  %s\n\nnext:  every organisation compares the digest, configures it at its zl-chaincode (genesis_digest) and runs\n"+
-				"       zhenglian consortium join\n", out, digest)
+			tell(c.OutOrStdout(), "%s\n摘要  %s\n\n下一步：各组织核对摘要，配置到各自的 zl-chaincode（genesis_digest），然后执行\n        zhenglian consortium join\n",
+				"%s\ndigest  %s\n\nnext:  every organisation compares the digest, configures it at its zl-chaincode (genesis_digest) and runs\n"+
+					"       zhenglian consortium join\n", out, digest)
 			return nil
 		},
 	}
@@ -157,9 +156,9 @@ func joinCommand() *cobra.Command {
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s\n\n", filepath.Join(dir, app.ConfigFile))
 			if _, err := app.LoadConfig(dir); err != nil { // the API's certificate is still to come
-				fmt.Fprintf(c.OutOrStdout(), "to do: %s\n", err)
+				tell(c.OutOrStdout(), "尚待办理：%s\n", "to do: %s\n", err)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "next:  zhenglian serve --dir %s\n", dir)
+			tell(c.OutOrStdout(), "下一步：zhenglian serve --dir %s\n", "next:  zhenglian serve --dir %s\n", dir)
 			return nil
 		},
 	}
@@ -181,7 +180,7 @@ func parseGateways(flags []string) (out []app.Gateway, err error) {
 	for _, s := range flags {
 		parts := strings.Split(s, ",")
 		if len(parts) < 2 || len(parts) > 3 {
-			return nil, fmt.Errorf("%w: --gateway %q: give HOST:PORT,TLS-ROOTS.pem[,SERVER-NAME]", errUse, s)
+			return nil, useError("--gateway %q：写成 HOST:PORT,TLS-ROOTS.pem[,SERVER-NAME]", "--gateway %q: give HOST:PORT,TLS-ROOTS.pem[,SERVER-NAME]", s)
 		}
 		g := app.Gateway{Address: parts[0], TLSRoots: parts[1]}
 		if len(parts) == 3 {
@@ -212,7 +211,7 @@ func foundCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(made)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "genesis digest  %s\n", made.GenesisDigest)
+			tell(c.OutOrStdout(), "创世摘要  %s\n", "genesis digest  %s\n", made.GenesisDigest)
 			for _, node := range made.Nodes {
 				fmt.Fprintf(c.OutOrStdout(), "\n%s  %s  %s\n", node.Name, node.URL, node.Dir)
 				for _, r := range auth.Roles {

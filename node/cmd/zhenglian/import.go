@@ -96,11 +96,11 @@ func importLicencesCommand() *cobra.Command {
 
 func (o *importFlags) run(c *cobra.Command) error {
 	if o.batch < 1 || o.batch > model.MaxOperations || o.inFlight < 1 || o.inFlight > 64 {
-		return useError("--batch is 1 to %d, --in-flight 1 to 64", model.MaxOperations)
+		return useError("--batch 为 1 至 %d，--in-flight 为 1 至 64", "--batch is 1 to %d, --in-flight 1 to 64", model.MaxOperations)
 	}
 	encoding, err := importer.ParseEncoding(o.encoding)
 	if err != nil {
-		return useError("--encoding: %s", err)
+		return useError("--encoding：%s", "--encoding: %s", err)
 	}
 	ending := filepath.Ext(o.file)
 	base := strings.TrimSuffix(o.file, ending)
@@ -109,7 +109,7 @@ func (o *importFlags) run(c *cobra.Command) error {
 	o.presentations = firstOf(o.presentations, base+".presentations.jsonl")
 	for _, written := range []string{o.state, o.rejects, o.presentations} {
 		if filepath.Clean(written) == filepath.Clean(o.file) || filepath.Clean(written) == filepath.Clean(o.mapFile) {
-			return useError("%s would be overwritten", written)
+			return useError("%s 会被覆盖", "%s would be overwritten", written)
 		}
 	}
 	m, err := o.loadMap()
@@ -167,11 +167,11 @@ func (o *importFlags) nodes(ctx context.Context) ([]importer.Target, error) {
 	add := func(name string, c *sdk.Client) error {
 		id, err := model.ParseNodeID(name)
 		if err != nil {
-			return useError("--node: %q is no node id", name)
+			return useError("--node：%q 不是节点标识", "--node: %q is no node id", name)
 		}
 		for _, t := range out {
 			if t.Name == id {
-				return useError("--node: %s is given twice", name)
+				return useError("--node：%s 给了两次", "--node: %s is given twice", name)
 			}
 		}
 		out = append(out, importer.Target{Name: id, Node: remote{c}})
@@ -192,7 +192,7 @@ func (o *importFlags) nodes(ctx context.Context) ([]importer.Target, error) {
 		name, rest, ok := strings.Cut(t, "=")
 		url, key, ok2 := strings.Cut(rest, ",")
 		if !ok || !ok2 || key == "" || !strings.HasPrefix(url, "http") {
-			return nil, useError("--node: write NAME=URL,KEY or NAME=URL,@KEYFILE")
+			return nil, useError("--node：写成 NAME=URL,KEY 或 NAME=URL,@KEYFILE", "--node: write NAME=URL,KEY or NAME=URL,@KEYFILE")
 		}
 		if path, ok := strings.CutPrefix(key, "@"); ok {
 			raw, err := readBounded(path, 4096)
@@ -425,7 +425,7 @@ func (r *report) dryRun(ctx context.Context, s summary) error {
 		})
 	}
 	if s.Checked.Bad > 0 {
-		return fmt.Errorf("%w: %d of %d rows are bad", errFinding, s.Checked.Bad, s.Checked.Rows)
+		return errorf("%w：%d 行有误，共 %d 行", "%w: %d of %d rows are bad", errFinding, s.Checked.Bad, s.Checked.Rows)
 	}
 	return nil
 }
@@ -506,7 +506,7 @@ func (r *report) finish(s summary) error {
 		})
 	}
 	if s.Result.Rejected > 0 {
-		return fmt.Errorf("%w: %d of %d rows were rejected", errFinding, s.Result.Rejected, s.Result.Rows)
+		return errorf("%w：%d 行被拒，共 %d 行", "%w: %d of %d rows were rejected", errFinding, s.Result.Rejected, s.Result.Rows)
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func batchState(name string) (string, error) {
 			return s.State, nil
 		}
 	}
-	return "", useError("no batch %q here: give its state file, or see zhenglian import list", name)
+	return "", useError("此处没有批次 %q：请给其状态文件，或用 zhenglian import list 查看", "no batch %q here: give its state file, or see zhenglian import list", name)
 }
 
 func importUndoCommand() *cobra.Command {
@@ -96,7 +96,7 @@ func importUndoCommand() *cobra.Command {
 				return err
 			}
 			if _, err := model.ParseAgencyID(u.Reason); err != nil {
-				return useError("--reason is a code of 2 to 32 of a-z, 0-9 and hyphen")
+				return useError("--reason 是代码：2 至 32 个字符，只用 a-z、0-9 和连字符", "--reason is a code of 2 to 32 of a-z, 0-9 and hyphen")
 			}
 			if u.Targets, err = o.nodes(c.Context()); err != nil {
 				return err
@@ -136,7 +136,7 @@ func importUndoCommand() *cobra.Command {
 				}
 			}
 			if left := len(out.Ended) + len(out.Amended) + len(out.Failed); err == nil && left > 0 {
-				err = fmt.Errorf("%w: %d of %d were not rescinded", errFinding, left, out.Issued)
+				err = errorf("%w：%d 份未能撤销，共 %d 份", "%w: %d of %d were not rescinded", errFinding, left, out.Issued)
 			}
 			return err
 		},

@@ -40,18 +40,18 @@ func (o *guessing) flags(c *cobra.Command) {
 func (o *guessing) run(c *cobra.Command) error {
 	encoding, err := importer.ParseEncoding(o.encoding)
 	if err != nil {
-		return useError("--encoding: %s", err)
+		return useError("--encoding：%s", "--encoding: %s", err)
 	}
 	var t model.TypeCode
 	if o.typ != "" {
 		if t, err = model.ParseTypeCode(o.typ); err != nil {
-			return useError("--type: %s", err)
+			return useError("--type：%s", "--type: %s", err)
 		}
 	}
 	var agency model.AgencyID
 	if o.agency != "" {
 		if agency, err = model.ParseAgencyID(o.agency); err != nil {
-			return useError("--agency is no agency id")
+			return useError("--agency 不是机关标识", "--agency is no agency id")
 		}
 	}
 	f, err := importer.OpenFile(o.file)

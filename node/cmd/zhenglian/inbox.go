@@ -210,7 +210,7 @@ func approveDraftCommand() *cobra.Command {
 			seen := d.Draft.Content
 			if content != "" {
 				if err := seen.UnmarshalText([]byte(content)); err != nil {
-					return useError("--content: a digest has 64 hexadecimal digits")
+					return useError("--content：摘要是 64 位十六进制数字", "--content: a digest has 64 hexadecimal digits")
 				}
 			}
 			if !o.json {

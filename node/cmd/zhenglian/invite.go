@@ -14,7 +14,6 @@ import (
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/app"
-	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/invite"
 	"github.com/zhenglian/zhenglian/sdk/envelope"
 )
@@ -54,7 +53,8 @@ func inviteCommand() *cobra.Command {
 			}
 			// The text alone goes to the standard output: it is put into a file, the fingerprint goes another way.
 			fmt.Fprintln(c.OutOrStdout(), text)
-			fmt.Fprintf(c.ErrOrStderr(), "\nfingerprint  %s\nvalid until  %s (Beijing)\nnext, on the new machine:  zhenglian join --dir DIR INVITATION --fingerprint %[1]s\n", i.Fingerprint(), beijing(i.Expires))
+			tell(c.ErrOrStderr(), "\n指纹    %s\n有效至  %s（北京时间）\n下一步，在新机器上：zhenglian join --dir DIR INVITATION --fingerprint %[1]s\n",
+				"\nfingerprint  %s\nvalid until  %s (Beijing)\nnext, on the new machine:  zhenglian join --dir DIR INVITATION --fingerprint %[1]s\n", i.Fingerprint(), beijing(i.Expires))
 			return nil
 		},
 	}
@@ -84,23 +84,23 @@ func inviteListCommand() *cobra.Command {
 				return err
 			}
 			t := table.NewWriter()
-			t.AppendHeader(table.Row{"id", "node", "until", "state"})
+			t.AppendHeader(table.Row{say("编号", "id"), say("节点", "node"), say("有效至", "until"), say("状态", "state")})
 			for _, r := range all {
-				state := "open"
+				state := say("有效", "open")
 				switch {
 				case r.Certificate != "":
-					state = "certified"
+					state = say("已发证书", "certified")
 				case r.Request != "":
-					state = "waits for a certificate"
+					state = say("待发证书", "waits for a certificate")
 				case time.Now().After(r.Expires):
-					state = "expired"
+					state = say("已过期", "expired")
 				}
 				t.AppendRow(table.Row{r.ID, r.Node, beijing(r.Expires), state})
 			}
 			fmt.Fprintln(c.OutOrStdout(), t.Render())
 			for _, r := range all {
 				if r.Request != "" && r.Certificate == "" {
-					fmt.Fprintf(c.OutOrStdout(), "\n%s, for the authority:\n%s", r.ID, r.Request)
+					tell(c.OutOrStdout(), "\n%s，请交证书机构：\n%s", "\n%s, for the authority:\n%s", r.ID, r.Request)
 				}
 			}
 			return nil
@@ -161,7 +161,7 @@ func joinByInvitationCommand() *cobra.Command {
 				return err
 			}
 			if !strings.EqualFold(strings.ReplaceAll(fingerprint, "-", ""), strings.ReplaceAll(i.Fingerprint(), "-", "")) {
-				return fmt.Errorf("the invitation's fingerprint is %s, not the one that you were given: it was changed on its way", i.Fingerprint())
+				return errorf("邀请书的指纹是 %s，与您得到的不符：途中被改动过", "the invitation's fingerprint is %s, not the one that you were given: it was changed on its way", i.Fingerprint())
 			}
 			if dir, err = filepath.Abs(dir); err != nil {
 				return err
@@ -175,18 +175,17 @@ func joinByInvitationCommand() *cobra.Command {
 				return json.NewEncoder(c.OutOrStdout()).Encode(j)
 			}
 			w := c.OutOrStdout()
-			fmt.Fprintf(w, "node         %s of %s, for %v\nfolder       %s\ninvitation   %s\n\nAPI keys (shown once; valid for %d year):\n", i.Node, i.Msp, i.Agencies, dir, i.Fingerprint(), app.FirstKeyYears)
-			for _, r := range auth.Roles {
-				fmt.Fprintf(w, "  %-15s %s\n", r, j.Keys[string(r)])
-			}
-			fmt.Fprintf(w, "\nnext:  zhenglian doctor --dir %s\n       zhenglian serve --dir %s       (it reads and verifies at once)\n", dir, dir)
-			fmt.Fprintf(w, "Before it may write, the members approve these changes of the registry, in this order. Send each at %s; there another\n"+
-				"person lets it go (zhenglian drafts approve), the members approve the proposal, and it is enacted (docs/ops/organisation-joins):\n", i.URL)
+			tell(w, "节点    %s（%s），所属机关 %v\n文件夹  %s\n邀请书  %s\n\n", "node         %s of %s, for %v\nfolder       %s\ninvitation   %s\n\n", i.Node, i.Msp, i.Agencies, dir, i.Fingerprint())
+			firstKeys(w, j.Keys)
+			tell(w, "\n下一步：zhenglian doctor --dir %s\n        zhenglian serve --dir %s       （立即可以读取和核验）\n", "\nnext:  zhenglian doctor --dir %s\n       zhenglian serve --dir %s       (it reads and verifies at once)\n", dir, dir)
+			tell(w, "在它可以写入之前，各成员须依次同意以下登记变更。逐一送至 %s；在那里由另一人放行（zhenglian drafts approve），\n各成员同意提案，然后执行（docs/ops/organisation-joins）：\n",
+				"Before it may write, the members approve these changes of the registry, in this order. Send each at %s; there another\n"+
+					"person lets it go (zhenglian drafts approve), the members approve the proposal, and it is enacted (docs/ops/organisation-joins):\n", i.URL)
 			for _, p := range j.Proposals {
 				fmt.Fprintf(w, "  curl -H \"Authorization: Bearer $ZHENGLIAN_KEY\" --data-binary @%s %s/v1/registry/proposals\n", p, i.URL)
 			}
 			if _, err := app.LoadConfig(dir); err != nil { // the API's certificate is still to come
-				fmt.Fprintf(w, "to do: %s\n", err)
+				tell(w, "尚待办理：%s\n", "to do: %s\n", err)
 			}
 			return nil
 		},
@@ -195,7 +194,7 @@ func joinByInvitationCommand() *cobra.Command {
 	f.StringVar(&dir, "dir", "", "the new node's folder; new or empty")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:8801", "address of the API")
 	f.StringVar(&o.Admin, "admin", "127.0.0.1:9801", "address of metrics and details, loopback only")
-	f.StringVar(&o.Lang, "lang", "zh", "language of the public page: zh or en")
+	f.StringVar(&o.Lang, "lang", "zh", "language of the public page, and of what this command prints: zh or en")
 	f.StringVar(&alg, "alg", string(envelope.ES256), "algorithm of its signing keys: ES256, ES256K or SM2")
 	f.StringVar(&fingerprint, "fingerprint", "", "the invitation's fingerprint as you were told it; required, another one is refused")
 	f.BoolVar(&asJSON, "json", false, "print for programs")

@@ -40,7 +40,7 @@ func keysIssueCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			g := auth.Grant{Name: name, User: user}
 			if (user == "") == (agency == "" && len(roles) == 0) {
-				return useError("give either --user, or --agency and --role")
+				return useError("--user 与 --agency 加 --role 二者给其一", "give either --user, or --agency and --role")
 			}
 			if user == "" {
 				var err error
@@ -52,7 +52,7 @@ func keysIssueCommand() *cobra.Command {
 				g.Roles = append(g.Roles, auth.Role(r))
 			}
 			if days < 1 || days > 3660 {
-				return fmt.Errorf("%w: --days: 1 to 3660", errUse)
+				return useError("--days：1 至 3660", "--days: 1 to 3660")
 			}
 			g.Expires = model.TimeOf(time.Now().AddDate(0, 0, days))
 			k, err := openKeys(dir)
@@ -66,7 +66,7 @@ func keysIssueCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"id": e.ID, "key": token, "expires": e.Expires})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s  %s  (until %s; shown once)\n", e.ID, token, e.Expires.Date())
+			tell(c.OutOrStdout(), "%s  %s  （有效至 %s；只显示这一次）\n", "%s  %s  (until %s; shown once)\n", e.ID, token, e.Expires.Date())
 			return nil
 		},
 	}
@@ -105,7 +105,7 @@ func keysListCommand() *cobra.Command {
 			}
 			rows := []row{}
 			t := table.NewWriter()
-			t.AppendHeader(table.Row{"id", "name", "user", "agency", "roles", "expires", "revoked"})
+			t.AppendHeader(table.Row{say("编号", "id"), say("名称", "name"), say("用户", "user"), say("机构", "agency"), say("角色", "roles"), say("有效至", "expires"), say("吊销", "revoked")})
 			for _, e := range k.Keys() {
 				rows = append(rows, row{e.ID, e.Name, e.User, e.Agency, e.Roles, e.Expires, e.Revoked})
 				revoked := ""

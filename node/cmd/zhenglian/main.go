@@ -39,6 +39,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/app"
 )
 
 func main() {
@@ -49,10 +50,11 @@ func main() {
 }
 
 // errUse marks wrong use of the command line.
-var errUse = errors.New("wrong use")
+var errUse error = &spoken{"用法有误", "wrong use"}
 
 // run is main without the process: tests call it.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	asked = languageAsked(args)
 	root := &cobra.Command{
 		Use: "zhenglian", Short: "证链 — a permissioned-ledger data-sharing node",
 		SilenceUsage: true, SilenceErrors: true,
@@ -61,7 +63,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.SetOut(out)
 	root.SetErr(errOut)
 	root.SetArgs(args)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUse, err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return wrong(err) })
+	root.PersistentFlags().String("lang", language(), "zh or en")
 	root.AddCommand(serverCommands()...)
 	root.AddCommand(operateCommands()...)
 	root.AddCommand(clientCommands()...)
@@ -77,8 +80,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return 1
 	}
 	var e *model.Error
-	if errors.As(err, &e) {
-		fmt.Fprintf(errOut, "zhenglian: %s (%s)\n", err, e.Zh())
+	if errors.Is(err, app.ErrDown) {
+		tell(errOut, "zhenglian: 节点没有运行（%s）\n", "zhenglian: %s\n", err)
+	} else if errors.As(err, &e) {
+		tell(errOut, "zhenglian: %[2]s（%[1]s）\n", "zhenglian: %s (%s)\n", err, e.Zh())
 	} else {
 		fmt.Fprintf(errOut, "zhenglian: %s\n", err)
 	}

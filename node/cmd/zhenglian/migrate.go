@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,14 +32,6 @@ func migrateCommand() *cobra.Command {
 	return c
 }
 
-// say is a text in the terminal's language.
-func say(zh, en string) string {
-	if language() == "zh" {
-		return zh
-	}
-	return en
-}
-
 func migrateFreezeCommand() *cobra.Command {
 	var dir string
 	var undo bool
@@ -67,7 +58,7 @@ func migrateFreezeCommand() *cobra.Command {
 	return c
 }
 
-var errNotEmpty = errors.New("the outbox is not empty")
+var errNotEmpty error = &spoken{"待发队列不为空", "the outbox is not empty"}
 
 func migratePlanCommand() *cobra.Command {
 	var from string
@@ -88,7 +79,8 @@ func migratePlanCommand() *cobra.Command {
 					return err
 				}
 			} else {
-				fmt.Fprintf(w, "channel         %s\ngenesis digest  %s\nblock 0         %s  (import_from)\nblocks          %d\nlast block      %s\nposition        %d\nchain           %s\n",
+				tell(w, "通道            %s\n创世摘要        %s  (genesis digest)\n区块 0          %s  (import_from)\n区块数          %d\n末块            %s\n位置            %d\n链摘要          %s\n",
+					"channel         %s\ngenesis digest  %s\nblock 0         %s  (import_from)\nblocks          %d\nlast block      %s\nposition        %d\nchain           %s\n",
 					p.Channel, p.GenesisDigest, p.ImportFrom, p.Blocks, p.LastBlock, p.Position, p.Chain)
 				if p.Of == "ledger" && !p.Frozen {
 					fmt.Fprintln(w, say("\n注意：账本尚未冻结，仍可能有写入；请先执行 zhenglian migrate freeze", "\nnote: the ledger is not frozen, so it may still grow: run zhenglian migrate freeze first"))
@@ -172,11 +164,11 @@ func target(dir, network string, gateways []string, to *app.Network, id *app.Ide
 	}
 	to.Channel = cfg.Channel
 	if (network == "") == (len(gateways) == 0) {
-		return fmt.Errorf("%w: give either --network, or --gateway and --genesis-block", errUse)
+		return useError("--network 与 --gateway 加 --genesis-block 二者给其一", "give either --network, or --gateway and --genesis-block")
 	}
 	if network == "" {
 		if to.Ledger.Gateways, err = parseGateways(gateways); err == nil && to.GenesisBlock == "" {
-			err = fmt.Errorf("%w: --genesis-block is missing", errUse)
+			err = useError("缺少 --genesis-block", "--genesis-block is missing")
 		}
 		return err
 	}
@@ -193,7 +185,7 @@ func target(dir, network string, gateways []string, to *app.Network, id *app.Ide
 			continue
 		}
 		if node.Msp != cfg.Msp {
-			return fmt.Errorf("%s: node %s is of %s there and of %s here", network, node.ID, node.Msp, cfg.Msp)
+			return errorf("%s：节点 %s 在该文件中属于 %s，在此属于 %s", "%s: node %s is of %s there and of %s here", network, node.ID, node.Msp, cfg.Msp)
 		}
 		to.Ledger.Gateways = node.Gateways
 		if id.Cert == "" && id.Key == "" {
@@ -201,7 +193,7 @@ func target(dir, network string, gateways []string, to *app.Network, id *app.Ide
 		}
 		return nil
 	}
-	return fmt.Errorf("%s has no node %s", network, cfg.Node)
+	return errorf("%s 中没有节点 %s", "%s has no node %s", network, cfg.Node)
 }
 
 func migrateImportCommand() *cobra.Command {
@@ -286,7 +278,7 @@ func migrateStatusCommand() *cobra.Command {
 	return c
 }
 
-var errDifferences = errors.New("the records of both ledgers differ")
+var errDifferences error = &spoken{"新旧账本的记录不一致", "the records of both ledgers differ"}
 
 func migrateCompareCommand() *cobra.Command {
 	var dir string
@@ -328,7 +320,7 @@ func printCompared(w io.Writer, r *app.Compared, asJSON bool) error {
 		return printJSON(w, r)
 	}
 	for _, d := range r.Differences {
-		fmt.Fprintf(w, "%s\n    %s\n    %s\n", d.Code, d.Zh, d.En)
+		fmt.Fprintf(w, "%s\n    %s\n", d.Code, say(d.Zh, d.En))
 	}
 	if r.More {
 		fmt.Fprintln(w, say("……还有更多", "… and more"))

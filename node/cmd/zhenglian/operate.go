@@ -35,7 +35,7 @@ func doctorCommand() *cobra.Command {
 			"Exit status: 0 nothing is wrong, 1 faults found, 2 wrong use.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if lang != "zh" && lang != "en" {
-				return fmt.Errorf("%w: --lang: zh or en", errUse)
+				return useError("--lang：zh 或 en", "--lang: zh or en")
 			}
 			if _, err := os.Stat(dir); err != nil {
 				return fmt.Errorf("%w: --dir: %w", errUse, err)
@@ -75,7 +75,7 @@ func logLevelCommand() *cobra.Command {
 			level := ""
 			if len(args) > 0 {
 				if level = strings.ToUpper(args[0]); level != "DEBUG" && level != "INFO" && level != "WARN" && level != "ERROR" {
-					return fmt.Errorf("%w: %q: debug, info, warn or error", errUse, args[0])
+					return useError("%q：可取 debug、info、warn、error", "%q: debug, info, warn or error", args[0])
 				}
 			}
 			cfg, err := app.LoadConfig(dir)
@@ -111,10 +111,10 @@ func profileCommand() *cobra.Command {
 				path += "?seconds=" + strconv.Itoa(seconds)
 			case "heap", "goroutine", "allocs", "mutex", "block":
 			default:
-				return fmt.Errorf("%w: no profile %q", errUse, args[0])
+				return useError("没有 %q 这种剖析", "no profile %q", args[0])
 			}
 			if seconds < 1 || seconds > 60 {
-				return fmt.Errorf("%w: --seconds: 1 to 60", errUse)
+				return useError("--seconds：1 至 60", "--seconds: 1 to 60")
 			}
 			cfg, err := app.LoadConfig(dir)
 			if err != nil {
@@ -166,16 +166,16 @@ func upgradeCommand() *cobra.Command {
 					return err
 				}
 			case len(todo) == 0:
-				fmt.Fprintln(w, "nothing to do")
+				tell(w, "无须升级\n", "nothing to do\n")
 			}
-			say := func(s app.UpgradeStep) {
+			show := func(s app.UpgradeStep) {
 				if !asJSON {
-					fmt.Fprintf(w, "%s → %d  %s (%s)\n", s.Store, s.To, s.En, s.Zh)
+					fmt.Fprintf(w, "%s → %d  %s\n", s.Store, s.To, say(s.Zh, s.En))
 				}
 			}
 			if check {
 				for _, s := range todo {
-					say(s)
+					show(s)
 				}
 				if len(todo) > 0 {
 					return errTold
@@ -185,7 +185,7 @@ func upgradeCommand() *cobra.Command {
 			if len(todo) == 0 {
 				return nil
 			}
-			return app.Upgrade(cfg, say)
+			return app.Upgrade(cfg, show)
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
@@ -206,9 +206,9 @@ func supportCommand() *cobra.Command {
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s\n", out)
 			for _, m := range missing {
-				fmt.Fprintf(c.OutOrStdout(), "left out: %s\n", m)
+				tell(c.OutOrStdout(), "未收入：%s\n", "left out: %s\n", m)
 			}
-			fmt.Fprintln(c.OutOrStdout(), "Look through it before you give it away: unzip -p "+out+" | less")
+			tell(c.OutOrStdout(), "交出前请先查看：unzip -p %s | less\n", "Look through it before you give it away: unzip -p %s | less\n", out)
 			return nil
 		},
 	}

@@ -94,7 +94,7 @@ func (u *userFlags) put(c *cobra.Command, s *auth.UserSpec) error {
 			}
 			issuer, subject, ok := strings.Cut(v, "#")
 			if !ok {
-				return useError("--subject: ISSUER#SUBJECT, not %q", v)
+				return useError("--subject：写成 ISSUER#SUBJECT，不能是 %q", "--subject: ISSUER#SUBJECT, not %q", v)
 			}
 			s.Subjects = append(s.Subjects, auth.Subject{Issuer: issuer, Subject: subject})
 		}
@@ -107,7 +107,7 @@ func (u *userFlags) put(c *cobra.Command, s *auth.UserSpec) error {
 			}
 			var pin model.Digest
 			if err := pin.UnmarshalText([]byte(v)); err != nil {
-				return useError("--pin: 64 hexadecimal digits, not %q", v)
+				return useError("--pin：64 位十六进制数字，不能是 %q", "--pin: 64 hexadecimal digits, not %q", v)
 			}
 			s.Pins = append(s.Pins, pin)
 		}
@@ -130,7 +130,7 @@ func pinOf(file string) (model.Digest, error) {
 	}
 	block, _ := pem.Decode(raw)
 	if block == nil || block.Type != "CERTIFICATE" {
-		return model.Digest{}, fmt.Errorf("%s: no certificate in PEM", file)
+		return model.Digest{}, errorf("%s：不是 PEM 格式的证书", "%s: no certificate in PEM", file)
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
@@ -272,7 +272,7 @@ func (o *client) roleNames(roles []auth.Role) string {
 }
 
 func joined(roles []auth.Role) string {
-	o := client{lang: "en"}
+	o := client{lang: language()}
 	return o.roleNames(roles)
 }
 

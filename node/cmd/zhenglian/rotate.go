@@ -19,7 +19,7 @@ func keysRotateCommand() *cobra.Command {
 		Use: "rotate ID", Short: "issue a key's successor and print it, once; the old key goes on for a while", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if days < 0 || days > 90 {
-				return fmt.Errorf("%w: --overlap-days: 0 to 90", errUse)
+				return useError("--overlap-days：0 至 90", "--overlap-days: 0 to 90")
 			}
 			k, err := openKeys(dir)
 			if err != nil {
@@ -32,7 +32,7 @@ func keysRotateCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"id": e.ID, "key": token, "expires": e.Expires, "old": old.ID, "old_expires": old.Expires})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s  %s  (until %s; shown once)\n%s goes on until %s\n", e.ID, token, e.Expires.Date(), old.ID, moment(old.Expires))
+			tell(c.OutOrStdout(), "%s  %s  （有效至 %s；只显示这一次）\n%s 继续有效至 %s\n", "%s  %s  (until %s; shown once)\n%s goes on until %s\n", e.ID, token, e.Expires.Date(), old.ID, moment(old.Expires))
 			return nil
 		},
 	}
@@ -68,7 +68,7 @@ func keysSigningCommand() *cobra.Command {
 			if o.json {
 				return json.NewEncoder(c.OutOrStdout()).Encode(out)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s  %s version %d  operation %s\n", out.Status, out.Record, out.Version, out.Operation)
+			tell(c.OutOrStdout(), "%s  %s 版本 %d  操作 %s\n", "%s  %s version %d  operation %s\n", out.Status, out.Record, out.Version, out.Operation)
 			return nil
 		},
 	}

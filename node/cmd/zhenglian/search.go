@@ -93,14 +93,14 @@ func (o *searchFlags) search(words []string) (s sdk.LicenceSearch, err error) {
 	}
 	if o.saved != "" {
 		if len(v) > 0 {
-			return s, useError("--saved has its own filters; give no others")
+			return s, useError("--saved 自带条件，不能再给其他条件", "--saved has its own filters; give no others")
 		}
 		u, err := url.Parse(o.saved)
 		if err != nil {
-			return s, useError("--saved: not a URL")
+			return s, useError("--saved：不是网址", "--saved: not a URL")
 		}
 		if v, err = url.ParseQuery(u.RawQuery); err != nil {
-			return s, useError("--saved: not a URL")
+			return s, useError("--saved：不是网址", "--saved: not a URL")
 		}
 		for _, name := range []string{"after", "limit", "count", "format"} {
 			v.Del(name)
@@ -118,7 +118,7 @@ func (o *searchFlags) run(c *cobra.Command, words []string) error {
 		return err
 	}
 	if o.limit < 1 || o.limit > sdk.MaxFound {
-		return useError("--limit: 1 to %d", sdk.MaxFound)
+		return useError("--limit：1 至 %d", "--limit: 1 to %d", sdk.MaxFound)
 	}
 	ways := 0
 	for _, way := range []bool{o.csv != "", o.xlsx != "", o.json, o.showURL} {
@@ -127,7 +127,7 @@ func (o *searchFlags) run(c *cobra.Command, words []string) error {
 		}
 	}
 	if ways > 1 {
-		return useError("give one of --csv, --xlsx, --json, --print-url")
+		return useError("--csv、--xlsx、--json、--print-url 只能给一个", "give one of --csv, --xlsx, --json, --print-url")
 	}
 	node, err := o.open("auditor")
 	if err != nil {

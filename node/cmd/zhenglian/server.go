@@ -83,11 +83,9 @@ func initCommand() *cobra.Command {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"dir": n.Dir, "ledger_dir": made.LedgerDir, "url": "http://" + listen, "keys": n.Keys})
 			}
 			w := c.OutOrStdout()
-			fmt.Fprintf(w, "node    %s\nledger  %s\n\nAPI keys (shown once; valid for %d year):\n", n.Dir, made.LedgerDir, app.FirstKeyYears)
-			for _, r := range auth.Roles {
-				fmt.Fprintf(w, "  %-15s %s\n", r, n.Keys[string(r)])
-			}
-			fmt.Fprintf(w, "\nnext:  zhenglian serve --dir %s\n", n.Dir)
+			tell(w, "节点  %s\n账本  %s\n\n", "node    %s\nledger  %s\n\n", n.Dir, made.LedgerDir)
+			firstKeys(w, n.Keys)
+			tell(w, "\n下一步：zhenglian serve --dir %s\n", "\nnext:  zhenglian serve --dir %s\n", n.Dir)
 			return nil
 		},
 	}
@@ -103,10 +101,18 @@ func initCommand() *cobra.Command {
 	f.StringVar(&alg, "alg", string(envelope.ES256), "signing algorithm: ES256, ES256K or SM2")
 	f.StringVar(&listen, "listen", "127.0.0.1:8801", "address of the API")
 	f.StringVar(&admin, "admin", "127.0.0.1:9801", "address of metrics and details, loopback only")
-	f.StringVar(&lang, "lang", "zh", "language of the public page: zh or en")
+	f.StringVar(&lang, "lang", "zh", "language of the public page, and of what this command prints: zh or en")
 	f.BoolVar(&asJSON, "json", false, "print for programs")
 	f.BoolVar(&ask, "ask", false, "ask on the standard input for what is not given; on a terminal it is asked anyway")
 	return c
+}
+
+// firstKeys prints the API keys of a new node, one a role.
+func firstKeys(w io.Writer, keys map[string]string) {
+	tell(w, "API 密钥（只显示这一次；有效期 %d 年）：\n", "API keys (shown once; valid for %d year):\n", app.FirstKeyYears)
+	for _, r := range auth.Roles {
+		fmt.Fprintf(w, "  %-15s %s%s\n", r, keys[string(r)], say("  "+auth.RoleNames[r][0], ""))
+	}
 }
 
 func firstAgency(id, zh, en, region, uscc string) (a model.Agency, err error) {
@@ -181,19 +187,6 @@ func demoCommand() *cobra.Command {
 	return c
 }
 
-// language follows the terminal's.
-func language() string {
-	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
-		if v := os.Getenv(name); v != "" {
-			if len(v) >= 2 && v[:2] == "zh" {
-				return "zh"
-			}
-			return "en"
-		}
-	}
-	return "en"
-}
-
 func reindexCommand() *cobra.Command {
 	var dir string
 	var asJSON bool
@@ -204,7 +197,7 @@ func reindexCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p := progress(c.ErrOrStderr(), "blocks")
+			p := progress(c.ErrOrStderr(), say("个区块", "blocks"))
 			r, err := app.Reindex(c.Context(), cfg, p)
 			if err != nil {
 				return err
@@ -212,9 +205,9 @@ func reindexCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(r)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%d blocks, %d positions\nbefore  %s\nafter   %s\n", r.Height, r.Position, r.Before, r.After)
+			tell(c.OutOrStdout(), "%d 个区块，%d 个位置\n此前  %s\n现在  %s\n", "%d blocks, %d positions\nbefore  %s\nafter   %s\n", r.Height, r.Position, r.Before, r.After)
 			if r.Before != "" && r.Before != r.After {
-				fmt.Fprintln(c.OutOrStdout(), "the stores were damaged or from another version; they are rebuilt now")
+				tell(c.OutOrStdout(), "原有存储已损坏或出自另一版本，现已重建\n", "the stores were damaged or from another version; they are rebuilt now\n")
 			}
 			return nil
 		},
@@ -242,7 +235,7 @@ func findingCommand() *cobra.Command {
 				return err
 			}
 			if f == nil {
-				fmt.Fprintln(c.OutOrStdout(), "no finding")
+				tell(c.OutOrStdout(), "没有发现\n", "no finding\n")
 				return nil
 			}
 			raw, err := json.MarshalIndent(f, "", "  ")
@@ -253,7 +246,7 @@ func findingCommand() *cobra.Command {
 			if clear {
 				return app.ClearFinding(cfg)
 			}
-			return errors.New("the follower has stopped; see above")
+			return errorf("节点已停止跟随账本，原因见上", "the follower has stopped; see above")
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
@@ -308,8 +301,7 @@ func ledgerApartCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "apart", Short: "let the ledger in a stopped node's process run in one of its own, where other nodes reach it", Args: cobra.NoArgs,
 		Long: "apart gives a pilot's ledger a TLS certificate and an address, and has its node dial it there. From then on both are started:\n" +
-			"the ledger with `zhenglian ledger serve`, then the node. Other nodes can be invited (zhenglian invite).\n" +
-			"让试点节点进程内的账本改在独立进程中运行，供其他节点连接。",
+			"the ledger with `zhenglian ledger serve`, then the node. Other nodes can be invited (zhenglian invite).",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := app.LoadConfig(dir)
 			if err != nil {
@@ -319,7 +311,7 @@ func ledgerApartCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "ledger  %s\nlisten  %s\n\nnext:  zhenglian ledger serve --dir %s\n       zhenglian serve --dir %s\n", at, listen, at, dir)
+			tell(c.OutOrStdout(), "账本  %s\n监听  %s\n\n下一步：zhenglian ledger serve --dir %s\n        zhenglian serve --dir %s\n", "ledger  %s\nlisten  %s\n\nnext:  zhenglian ledger serve --dir %s\n       zhenglian serve --dir %s\n", at, listen, at, dir)
 			return nil
 		},
 	}
@@ -329,7 +321,7 @@ func ledgerApartCommand() *cobra.Command {
 	return c
 }
 
-var errFindings = errors.New("the ledger is damaged")
+var errFindings error = &spoken{"账本已损坏", "the ledger is damaged"}
 
 func ledgerFsckCommand() *cobra.Command {
 	var dir string
@@ -343,7 +335,7 @@ func ledgerFsckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := embedded.Fsck(c.Context(), abs, progress(c.ErrOrStderr(), "blocks"))
+			r, err := embedded.Fsck(c.Context(), abs, progress(c.ErrOrStderr(), say("个区块", "blocks")))
 			if err != nil {
 				return err
 			}
@@ -354,9 +346,9 @@ func ledgerFsckCommand() *cobra.Command {
 				}
 			} else {
 				for _, f := range r.Findings {
-					fmt.Fprintf(w, "%s  %s\n    %s\n    %s\n", f.Code, f.Where, f.Zh, f.En)
+					fmt.Fprintf(w, "%s  %s\n    %s\n", f.Code, f.Where, say(f.Zh, f.En))
 				}
-				fmt.Fprintf(w, "%d blocks, %d transactions, %d entries of state; %d findings\n", r.Height, r.Transactions, r.Entries, len(r.Findings))
+				tell(w, "%d 个区块，%d 笔交易，%d 个状态条目；发现 %d 处问题\n", "%d blocks, %d transactions, %d entries of state; %d findings\n", r.Height, r.Transactions, r.Entries, len(r.Findings))
 			}
 			if len(r.Findings) > 0 {
 				return errFindings

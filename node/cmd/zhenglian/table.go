@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -28,11 +27,11 @@ func tableDDLCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			kind := exchangetable.Database(db)
 			if kind != exchangetable.Postgres && kind != exchangetable.MariaDB {
-				return fmt.Errorf("%w: --db: postgres or mariadb", errUse)
+				return useError("--db：postgres 或 mariadb", "--db: postgres or mariadb")
 			}
 			for name, value := range map[string]string{"--schema": schema, "--node-user": node, "--office-user": office} {
 				if !exchangetable.Plain(value) {
-					return fmt.Errorf("%w: %s: a–z, 0–9 and _", errUse, name)
+					return useError("%s：只能用 a–z、0–9 和 _", "%s: a–z, 0–9 and _", name)
 				}
 			}
 			fmt.Fprint(c.OutOrStdout(), exchangetable.DDL(kind, schema, node, office))
@@ -48,7 +47,7 @@ func tableDDLCommand() *cobra.Command {
 	return c
 }
 
-var errTable = errors.New("the exchange table cannot be worked off")
+var errTable error = &spoken{"前置库不可用", "the exchange table cannot be worked off"}
 
 func tableCheckCommand() *cobra.Command {
 	var dir string
@@ -79,14 +78,14 @@ func tableCheckCommand() *cobra.Command {
 				}
 			} else {
 				for _, f := range found {
-					word := "note "
+					word := say("提示", "note ")
 					if f.Fatal {
-						word = "fault"
+						word = say("故障", "fault")
 					}
-					fmt.Fprintf(w, "%s  %s\n       %s\n       %s\n", word, f.Where, f.Zh, f.En)
+					fmt.Fprintf(w, "%s  %s\n       %s\n", word, f.Where, say(f.Zh, f.En))
 				}
 				if !fatal {
-					fmt.Fprintln(w, "the table can be worked off 前置库可用")
+					tell(w, "前置库可用\n", "the table can be worked off\n")
 				}
 			}
 			if fatal {

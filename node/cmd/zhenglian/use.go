@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,7 +11,9 @@ import (
 func strict(c *cobra.Command) {
 	check := c.Args
 	switch {
-	case c.HasSubCommands() && !c.Runnable():
+	case c.HasSubCommands() && c.Runnable():
+		check = noSuchCommand
+	case c.HasSubCommands():
 		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		check = noSuchCommand
 	case c.HasSubCommands(): // it does something by itself as well, with flags alone
@@ -22,7 +23,7 @@ func strict(c *cobra.Command) {
 	}
 	c.Args = func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return fmt.Errorf("%w: %w", errUse, err)
+			return wrong(err)
 		}
 		return nil
 	}
@@ -44,13 +45,16 @@ func noSuchCommand(c *cobra.Command, args []string) error {
 			}
 		}
 	}
-	return fmt.Errorf("%s has no command %q; there is %s", c.CommandPath(), args[0], strings.Join(names, ", "))
+	return errorf("%s 没有子命令 %q；有：%s", "%s has no command %q; there is %s", c.CommandPath(), args[0], strings.Join(names, say("、", ", ")))
 }
 
 // requiredFlags runs before every command.
 func requiredFlags(c *cobra.Command, _ []string) error {
 	if err := c.ValidateRequiredFlags(); err != nil {
-		return fmt.Errorf("%w: %w", errUse, err)
+		return wrong(err)
+	}
+	if lang := c.Flag("lang"); lang != nil && lang.Value.String() != "zh" && lang.Value.String() != "en" {
+		return useError("--lang：zh 或 en，不能是 %q", "--lang: zh or en, not %q", lang.Value)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func TestWrongUse(t *testing.T) {
 		{"bogus", 2, `no command "bogus"`},
 		{"serv", 2, "there is serve"},
 		{"licence bogus", 2, `zhenglian licence has no command "bogus"; there is amend,`},
-		{"ledger bogus", 2, "there is fsck, restore, serve"},
+		{"ledger bogus", 2, "there is apart, fsck, restore, serve"},
 		{"import bogus", 2, "there is licences"},
 		{"keys bogus", 2, `no command "bogus"`},
 		{"completion bogus", 2, `no command "bogus"`},

@@ -56,11 +56,11 @@ func versionCommand() *cobra.Command {
 			if b.Revision != "" {
 				changed := ""
 				if b.Modified {
-					changed = ", with changes"
+					changed = say("，有改动", ", with changes")
 				}
-				fmt.Fprintf(w, "commit    %s of %s%s\n", b.Revision, b.Time, changed)
+				tell(w, "提交  %s，%s%s\n", "commit    %s of %s%s\n", b.Revision, b.Time, changed)
 			}
-			_, err := fmt.Fprintf(w, "platform  %s, %s\ncontract  level %d\n", b.Platform, b.Go, b.Level)
+			_, err := fmt.Fprintf(w, say("平台  %s，%s\n合约  级别 %d\n", "platform  %s, %s\ncontract  level %d\n"), b.Platform, b.Go, b.Level)
 			return err
 		},
 	}

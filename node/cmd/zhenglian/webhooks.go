@@ -73,7 +73,7 @@ func webhooksAdd() *cobra.Command {
 			if w.asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"id": made.ID, "secret": made.Secrets[0]})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s  %s  (shown once)\n", made.ID, made.Secrets[0])
+			tell(c.OutOrStdout(), "%s  %s  （只显示这一次）\n", "%s  %s  (shown once)\n", made.ID, made.Secrets[0])
 			return nil
 		},
 	}
@@ -110,7 +110,7 @@ func webhooksList() *cobra.Command {
 			}
 			rows := []row{}
 			t := table.NewWriter()
-			t.AppendHeader(table.Row{"id", "name", "url", "types", "agencies", "secrets", "dead"})
+			t.AppendHeader(table.Row{say("编号", "id"), say("名称", "name"), say("地址", "url"), say("操作类型", "types"), say("机构", "agencies"), say("密钥数", "secrets"), say("死信", "dead")})
 			for _, s := range list {
 				dead, err := store.Dead(s.ID, 1_000_000)
 				if err != nil {
@@ -149,7 +149,7 @@ func webhooksRotate() *cobra.Command {
 			if w.asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"id": args[0], "secret": secret})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s  %s  (shown once; both sign until rotate --finish)\n", args[0], secret)
+			tell(c.OutOrStdout(), "%s  %s  （只显示这一次；执行 rotate --finish 之前新旧密钥同时签名）\n", "%s  %s  (shown once; both sign until rotate --finish)\n", args[0], secret)
 			return nil
 		},
 	}
@@ -190,7 +190,7 @@ func webhooksDead() *cobra.Command {
 				return json.NewEncoder(c.OutOrStdout()).Encode(append([]webhook.Letter{}, letters...))
 			}
 			t := table.NewWriter()
-			t.AppendHeader(table.Row{"position", "type", "operation", "attempts", "last", "error"})
+			t.AppendHeader(table.Row{say("位置", "position"), say("类型", "type"), say("操作", "operation"), say("尝试次数", "attempts"), say("最近一次", "last"), say("错误", "error")})
 			for _, l := range letters {
 				t.AppendRow(table.Row{l.Position, l.Type, l.Operation, l.Attempts, l.Last.Format(time.DateTime), l.Error})
 			}
@@ -212,12 +212,12 @@ func webhooksLetters(name, short string, f func(*webhook.Store, string, int64) (
 		RunE: func(c *cobra.Command, args []string) error {
 			position := int64(-1)
 			if all == (len(args) == 2) {
-				return fmt.Errorf("%w: give a position, or --all", errUse)
+				return useError("请给一个位置，或 --all", "give a position, or --all")
 			}
 			if len(args) == 2 {
 				var err error
 				if position, err = strconv.ParseInt(args[1], 10, 64); err != nil || position < 0 {
-					return fmt.Errorf("%w: %s is no position", errUse, args[1])
+					return useError("%s 不是位置", "%s is no position", args[1])
 				}
 			}
 			store, err := w.open()
@@ -231,7 +231,7 @@ func webhooksLetters(name, short string, f func(*webhook.Store, string, int64) (
 			if w.asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]int{"letters": n})
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%d letters\n", n)
+			tell(c.OutOrStdout(), "%d 封死信\n", "%d letters\n", n)
 			return nil
 		},
 	}
