@@ -41,8 +41,7 @@ func auditAccessCommand() *cobra.Command {
 		Use: "access", Short: "read a node's access log, or verify it", Args: cobra.NoArgs,
 		Long: "Lists the entries of a node's access log: over its API with an auditor's key, or with --dir from the node's own folder.\n" +
 			"With --verify it recomputes the log's chain and holds it against the anchors on the ledger. That needs --dir; the anchors\n" +
-			"come over the API where --url is given, else from the folder, which a running node does not share.\n" +
-			"读取或校验节点的访问日志：谁在何时、为何查看了哪条记录。",
+			"come over the API where --url is given, else from the folder, which a running node does not share.",
 		Example: "  zhenglian audit access --record licence/bj-scjg.17 --from 2026-11-01\n  zhenglian audit access --person key-abc --csv\n" +
 			"  zhenglian audit access --verify --dir /var/lib/zhenglian",
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -67,7 +67,7 @@ func (s *sealing) opener(c *cobra.Command) (backup.Key, error) {
 
 func (s *sealing) openFlags(c *cobra.Command) {
 	c.Flags().StringVar(&s.phraseFile, "passphrase-file", "", "file with the passphrase (else ZHENGLIAN_PASSPHRASE, or it is asked for)")
-	c.Flags().StringVar(&s.secretFile, "secret-file", "", "file with the secret of `zhenglian backup keys`, for a backup made for its recipient")
+	c.Flags().StringVar(&s.secretFile, "secret-file", "", "file with the secret of zhenglian backup keys, for a backup made for its recipient")
 }
 
 func backupCommand() *cobra.Command {
@@ -121,7 +121,7 @@ func backupCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&dir, "dir", "", "the node's folder")
 	f.StringVar(&out, "out", "", "file to write; it must not exist")
-	f.StringVar(&s.recipient, "recipient", "", "zlb_…, of `zhenglian backup keys`: this machine then cannot open what it saves")
+	f.StringVar(&s.recipient, "recipient", "", "zlb_…, printed by zhenglian backup keys: this machine then cannot open what it saves")
 	f.StringVar(&s.phraseFile, "passphrase-file", "", "file with the passphrase (else ZHENGLIAN_PASSPHRASE, or it is asked for)")
 	f.BoolVar(&asJSON, "json", false, "print for programs")
 	require(c, "dir", "out")

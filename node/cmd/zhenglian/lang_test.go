@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // inEnglish finds an English sentence; names of commands, options and files are words of both languages.
@@ -28,7 +31,7 @@ func TestOperatorInChinese(t *testing.T) {
 	}{
 		{append(found, "--ask"), "911\n" + "11110000X000100145\n", 0, "下一步：zhenglian serve --dir"},
 		{append(found, "--uscc", "11110000X000100145"), "", 1, "不是空文件夹"},
-		{[]string{"keys"}, "", 0, ""},
+		{[]string{"keys"}, "", 0, "子命令："},
 		{[]string{"keys", "revok"}, "", 2, "没有子命令"},
 		{[]string{"keys", "revoke", "--dir", node}, "", 2, "须给 1 个参数"},
 		{[]string{"keys", "list"}, "", 2, "缺少选项"},
@@ -64,8 +67,54 @@ func TestOperatorInChinese(t *testing.T) {
 		if code != tt.code || !strings.Contains(said, tt.says) {
 			t.Errorf("%q: %d, want %d and %q:\n%s", args, code, tt.code, tt.says, said)
 		}
-		if found := inEnglish.FindString(said); found != "" && !strings.Contains(strings.Join(args, " "), "--lang") && tt.says != "" {
+		if found := inEnglish.FindString(said); found != "" && !strings.Contains(strings.Join(args, " "), "--lang") {
 			t.Errorf("%q says %q in English:\n%s", args, found, said)
+		}
+	}
+}
+
+// TestHelpInChinese holds that every command and every option has a Chinese help text, and that none is left over.
+func TestHelpInChinese(t *testing.T) {
+	root := &cobra.Command{Use: "zhenglian"}
+	for _, commands := range [][]*cobra.Command{serverCommands(), operateCommands(), clientCommands(), pushCommands()} {
+		root.AddCommand(commands...)
+	}
+	short, long := map[string]bool{"证链 — a permissioned-ledger data-sharing node": true}, map[string]bool{}
+	need := func(c *cobra.Command, text string) {
+		if short[text] = true; shortHelp[text] == "" {
+			t.Errorf("%s: %q has no Chinese in shortHelp", c.CommandPath(), text)
+		}
+	}
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		for _, below := range c.Commands() {
+			need(below, below.Short)
+			if long[below.CommandPath()] = below.Long != ""; below.Long != "" && longHelp[below.CommandPath()] == "" {
+				t.Errorf("%s has no Chinese in longHelp", below.CommandPath())
+			}
+			below.LocalFlags().VisitAll(func(f *pflag.Flag) { need(below, f.Usage) })
+			walk(below)
+		}
+	}
+	walk(root)
+	for text := range shortHelp {
+		if !short[text] {
+			t.Errorf("nothing says %q any more: take it out of shortHelp", text)
+		}
+	}
+	for path := range longHelp {
+		if !long[path] {
+			t.Errorf("%s has no long help any more: take it out of longHelp", path)
+		}
+	}
+	for _, args := range []string{"--help", "help", "backup --help", "keys issue --help", "init --help"} {
+		t.Setenv("LC_ALL", "zh_CN.UTF-8")
+		var out, errOut bytes.Buffer
+		if code := run(t.Context(), strings.Fields(args), strings.NewReader(""), &out, &errOut); code != 0 || !strings.Contains(out.String(), "用法：") {
+			t.Errorf("%s: %d\n%s%s", args, code, &out, &errOut)
+		}
+		if found := inEnglish.FindString(strings.ReplaceAll(out.String(), "zhenglian ", "zhenglian: ")); found != "" {
+			t.Errorf("%s says %q in English:\n%s", args, found, &out)
 		}
 	}
 }

@@ -71,6 +71,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.AddCommand(pushCommands()...)
 	root.InitDefaultCompletionCmd() // now, so that it is strict as well
 	root.PersistentPreRunE = requiredFlags
+	root.InitDefaultHelpCmd()
+	if language() == "zh" {
+		inChinese(root)
+		root.SetUsageTemplate(chineseUsage.Replace(root.UsageTemplate()))
+	}
 	strict(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
