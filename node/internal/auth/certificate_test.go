@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"math/big"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/auth/authtest"
 )
 
 // clientCertificate is a certificate of a key, good between two moments from now.
@@ -106,5 +108,87 @@ func TestClientCertificates(t *testing.T) {
 	}
 	if got := ask(clientCertificate(t, pinned, -time.Hour, time.Hour, client)); got != nobody {
 		t.Errorf("disabled: %q", got)
+	}
+}
+
+// A page of another site has a browser send its user's certificate along; that does not count. Programs say nothing of
+// sites and go on.
+func TestCertificatesOfBrowsers(t *testing.T) {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(k.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := store(t)
+	made, err := d.Apply(Change{Action: AddUser, User: &UserSpec{Name: "王芳", Agency: "bj-scjg", Roles: []Role{Approver}, Pins: []model.Digest{sha256.Sum256(spki)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(clientCertificate(t, k, -time.Hour, time.Hour, x509.ExtKeyUsageClientAuth).Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &SignIn{People: d}
+	for _, tt := range []struct {
+		method, site, origin string
+		in                   bool
+	}{
+		{"POST", "", "", true}, // a program
+		{"GET", "", "", true},
+		{"POST", "same-origin", "https://node.example.gov.cn", true},
+		{"POST", "", "https://node.example.gov.cn", true},
+		{"GET", "none", "", true},
+		{"POST", "none", "", false},
+		{"POST", "cross-site", "https://evil.example", false},
+		{"POST", "same-site", "https://other.example.gov.cn", false},
+		{"GET", "cross-site", "", false},
+		{"POST", "", "https://evil.example", false},
+		{"POST", "", "http://node.example.gov.cn", false},
+		{"POST", "", "null", false},
+	} {
+		r := httptest.NewRequest(tt.method, "https://node.example.gov.cn/v1/drafts/1-aaaaaaaa/approve", nil)
+		r.TLS.PeerCertificates = []*x509.Certificate{c}
+		for name, v := range map[string]string{"Sec-Fetch-Site": tt.site, "Origin": tt.origin} {
+			if v != "" {
+				r.Header.Set(name, v)
+			}
+		}
+		p, err := s.Find(r)
+		if tt.in && (err != nil || p.ID() != made.User.ID) || !tt.in && !errors.Is(err, model.E(model.CodeCrossOrigin)) {
+			t.Errorf("%+v: %v, %v", tt, p, err)
+		}
+	}
+}
+
+// Who has signed in as another acts neither as that one nor as the certificate's holder.
+func TestCertificateAndSessionOfAnother(t *testing.T) {
+	at := authtest.New(t)
+	s, user := trusting(t, at, "https://node.example.gov.cn/auth/callback")
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(k.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.People.Apply(Change{Action: AddUser, User: &UserSpec{Name: "李强", Agency: "bj-scjg", Roles: []Role{Approver}, Pins: []model.Digest{sha256.Sum256(spki)}}}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(clientCertificate(t, k, -time.Hour, time.Hour, x509.ExtKeyUsageClientAuth).Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "https://node.example.gov.cn/v1/whoami", nil)
+	r.AddCookie(&http.Cookie{Name: s.Login.cookieName(sessionName), Value: s.Login.sessions.begin(Subject{at.URL, "wangfang"})})
+	if p, err := s.Find(r); err != nil || p.ID() != user.ID {
+		t.Fatal(p, err)
+	}
+	r.TLS.PeerCertificates = []*x509.Certificate{c}
+	if p, err := s.Find(r); !errors.Is(err, model.E(model.CodeUnauthenticated)) {
+		t.Errorf("signed in as %v, %v", p, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -29,7 +30,7 @@ func (s *SignIn) Costly(r *http.Request) bool {
 }
 
 // Find finds the principal of a request: of its Authorization header if it has one, else of its client certificate,
-// else of its session cookie. Its errors are unauthenticated, cross_origin and issuer_unreachable.
+// else of its session cookie; a certificate and the session of somebody else are refused. Its errors are unauthenticated, cross_origin and issuer_unreachable.
 func (s *SignIn) Find(r *http.Request) (*Principal, error) {
 	if given := r.Header["Authorization"]; len(given) > 0 {
 		h := given[0]
@@ -47,6 +48,16 @@ func (s *SignIn) Find(r *http.Request) (*Principal, error) {
 	}
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		if p, err := s.People.SignInCertificate(r.TLS.PeerCertificates[0]); err == nil {
+			// A browser sends a certificate, like a cookie, with whatever a page of another site has it send.
+			if crossSite(r) {
+				return nil, model.E(model.CodeCrossOrigin)
+			}
+			// Who has signed in as somebody else does not act as the certificate's holder without being told.
+			if s.Login != nil {
+				if other, err := s.Login.signIn(r); err == nil && other.ID() != p.ID() {
+					return nil, errUnauthenticated
+				}
+			}
 			return p, nil
 		}
 	}
@@ -54,6 +65,26 @@ func (s *SignIn) Find(r *http.Request) (*Principal, error) {
 		return s.Login.signIn(r)
 	}
 	return nil, errUnauthenticated
+}
+
+// crossSite reports whether a browser says that it sends the request for a page of another site. Programs say nothing
+// of that, and go on.
+func crossSite(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "same-origin":
+		return false
+	case "none": // typed, or from a bookmark
+		return r.Method != http.MethodGet && r.Method != http.MethodHead
+	case "":
+	default:
+		return true
+	}
+	origin := r.Header["Origin"]
+	if len(origin) == 0 {
+		return false
+	}
+	u, err := url.Parse(origin[0])
+	return err != nil || len(origin) > 1 || u.Scheme != "https" || u.Host != r.Host // certificates come over TLS alone
 }
 
 // SignInCertificate finds the principal of a client certificate. The connection has proved that the client holds the
