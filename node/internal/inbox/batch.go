@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -274,8 +275,18 @@ func (in *Inbox) count(n uint64, id string, who *Person, drafts []model.Draft, b
 		}
 	}
 	raw, err := in.get(counted)
-	if err != nil || raw != nil {
+	if err != nil {
 		return false, err
+	}
+	now, err := countOf(drafts)
+	if err != nil {
+		return false, err
+	}
+	if raw != nil { // an inbox from before the digest has the number alone
+		if rows, _, old := strings.Cut(string(now), " "); string(raw) != string(now) && !(old && string(raw) == rows) {
+			return false, model.E(model.CodeIdempotencyMismatch)
+		}
+		return false, nil
 	}
 	if t.Used+len(drafts) > t.Rows {
 		return false, model.E(model.CodeBatchExhausted).With("%d of %d rows are used", t.Used, t.Rows)
@@ -288,8 +299,18 @@ func (in *Inbox) count(n uint64, id string, who *Person, drafts []model.Draft, b
 	if err := putBatch(b, t); err != nil {
 		return false, err
 	}
-	b.Put(counted, []byte(strconv.Itoa(len(drafts))))
+	b.Put(counted, now)
 	return true, in.commit(b)
+}
+
+// countOf is what stands beside a batch of a request that was counted: how many operations, and a digest of them, since
+// the same key may pass nothing else.
+func countOf(drafts []model.Draft) ([]byte, error) {
+	raw, err := json.Marshal(drafts)
+	if err != nil {
+		return nil, err
+	}
+	return []byte(strconv.Itoa(len(drafts)) + " " + model.DigestOf(raw).String()), nil
 }
 
 func (in *Inbox) giveBack(n uint64, rows int, counted []byte) {

@@ -225,3 +225,26 @@ func TestSmallBatchNeedsNobody(t *testing.T) {
 		t.Errorf("long after its end: %v", err)
 	}
 }
+
+// A key under which operations were counted passes these again, and nothing else.
+func TestBatchCountIsOfItsOperations(t *testing.T) {
+	r := newRig(t)
+	h := r.approved(250)
+	accepted := 0
+	under := func(drafts []model.Draft, err error) error {
+		return r.Under(h.ID, ann, "k", drafts, below, func() error { accepted++; return err })
+	}
+	if err := under(issues(1, "bj-scjg"), model.E(model.CodeOutcomeUnknown)); code(err) != model.CodeOutcomeUnknown {
+		t.Fatal(err)
+	}
+	other := issues(1, "bj-scjg")
+	other[0].Body = []byte(`{"other":true}`)
+	for _, drafts := range [][]model.Draft{issues(5000, "bj-scjg"), other} {
+		if err := under(drafts, nil); code(err) != model.CodeIdempotencyMismatch || accepted != 1 {
+			t.Errorf("%d operations: %v", len(drafts), err)
+		}
+	}
+	if err := under(issues(1, "bj-scjg"), nil); err != nil || accepted != 2 {
+		t.Error(err)
+	}
+}
