@@ -27,6 +27,7 @@ const importsDir = "imports"
 func (n *Node) openImports() (err error) {
 	n.imports, err = imports.Open(imports.Config{
 		Dir: n.path(importsDir), Logger: n.log.With("part", "imports"), Keep: n.cfg.ImportsKeep,
+		Full: func() bool { return n.outbox.Full() || littleRoom(n.cfg.dir) },
 		Node: func(principal string) importer.Node { return inside{n, principal} },
 		Pending: func(draft string) bool {
 			h, _, err := desk{n}.Draft(context.Background(), draft)

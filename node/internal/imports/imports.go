@@ -33,10 +33,14 @@ import (
 
 // Bounds.
 const (
-	MaxWaiting = 20  // imports that are not final
+	MaxWaiting = 20  // imports that are received, queued or run
+	MaxEach    = 5   // of one person, those that wait for an approval too
 	maxKept    = 500 // that the node remembers
 	maxFaults  = 200 // that are shown
-	maxBegun   = 3   // runs of an import in which the node may be killed
+
+	maxBytes     = 16 << 30 // of files that are not erased yet
+	maxBytesEach = 4 << 30  // of one person's
+	maxBegun     = 3        // runs of an import in which the node may be killed
 )
 
 // Config is what the imports of a node need.
@@ -48,6 +52,7 @@ type Config struct {
 	Pending func(draft string) bool
 	Keep    time.Duration // how long files with personal data are kept after the end; default 7 days
 	Running int           // imports at once; default 2
+	Full    func() bool   // whether the disk has no room for uploads; nil: never
 	Clock   func() time.Time
 	Logger  *slog.Logger
 }
@@ -79,6 +84,7 @@ type job struct {
 	// Begun counts the runs that were begun and did not end in order: the node was killed in them.
 	Begun int `json:"begun,omitempty"`
 
+	bytes   int64 // of the file, until it is erased
 	dir     string
 	stop    context.CancelFunc // of a run; nil otherwise
 	cancel  bool               // asked for
@@ -96,6 +102,7 @@ type Imports struct {
 
 	mu      sync.Mutex
 	jobs    map[string]*job // guarded by mu, with all they hold
+	coming  map[string]int  // guarded by mu: uploads that are being received, by principal
 	running int             // guarded by mu
 	alone   bool            // guarded by mu: what runs is to be the only one
 
@@ -117,7 +124,10 @@ func Open(cfg Config) (*Imports, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	m := &Imports{cfg: cfg, jobs: map[string]*job{}, wake: make(chan struct{}, 1),
+	if cfg.Full == nil {
+		cfg.Full = func() bool { return false }
+	}
+	m := &Imports{cfg: cfg, jobs: map[string]*job{}, coming: map[string]int{}, wake: make(chan struct{}, 1),
 		finished: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zhenglian_imports_finished_total", Help: "Imports that the node has run to an end, by the state they ended in."}, []string{"state"}),
 		rows:     prometheus.NewCounter(prometheus.CounterOpts{Name: "zhenglian_imports_rows_issued_total", Help: "Licences that imports run by the node have issued since its start."}),
 	}
@@ -150,6 +160,9 @@ func Open(cfg Config) (*Imports, error) {
 		}
 		if !j.Import.State.Final() {
 			j.Import.State, j.Import.Rate, j.Import.Left = sdk.ImportQueued, 0, 0
+		}
+		if info, err := os.Stat(j.path("file")); err == nil {
+			j.bytes = info.Size()
 		}
 		m.jobs[j.Import.ID] = j
 	}
@@ -292,18 +305,10 @@ func (m *Imports) Create(r Request, file io.Reader) (sdk.Import, error) {
 	if err != nil {
 		return sdk.Import{}, err
 	}
-	m.mu.Lock()
-	waiting := 0
-	for _, j := range m.jobs {
-		if !j.Import.State.Final() {
-			waiting++
-		}
+	if err := m.reserve(r.Principal); err != nil {
+		return sdk.Import{}, err
 	}
-	full := waiting >= MaxWaiting || len(m.jobs) >= maxKept
-	m.mu.Unlock()
-	if full {
-		return sdk.Import{}, model.E(model.CodeImportsFull)
-	}
+	defer m.received(r.Principal)
 	now := m.cfg.Clock()
 	id := now.In(model.Shanghai).Format("20060102-150405-") + strings.ToLower(rand.Text()[:8])
 	j := &job{
@@ -320,7 +325,8 @@ func (m *Imports) Create(r Request, file io.Reader) (sdk.Import, error) {
 	}
 	if err == nil {
 		err = writeFile(j.path("file"), func(w io.Writer) error {
-			n, err := io.Copy(w, io.LimitReader(file, importer.MaxFile+1))
+			n, err := io.Copy(&roomy{w, m.cfg.Full, 0}, io.LimitReader(file, importer.MaxFile+1))
+			j.bytes = n
 			if err == nil && n > importer.MaxFile {
 				err = model.E(model.CodeTooLarge).With("at most %d bytes", importer.MaxFile)
 			}
@@ -449,7 +455,7 @@ func (m *Imports) erase() {
 			m.cfg.Logger.Error("an import's files could not be erased", "import", j.Import.ID, "error", err)
 			continue
 		}
-		m.change(j, func(i *sdk.Import) { i.Erased, i.Rejects = true, "" })
+		m.change(j, func(i *sdk.Import) { i.Erased, i.Rejects, j.bytes = true, "", 0 })
 		if err := m.save(j); err != nil {
 			m.cfg.Logger.Error("an import could not be written down", "import", j.Import.ID, "error", err)
 		}

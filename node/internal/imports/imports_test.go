@@ -290,10 +290,10 @@ func TestImportIsCancelledRefusedAndErased(t *testing.T) {
 	n.mu.Lock()
 	n.err, n.hold = nil, make(chan struct{})
 	n.mu.Unlock()
-	for range MaxWaiting {
+	for range MaxEach {
 		create(t, m, Request{}, file(t, 2))
 	}
-	if _, err := m.Create(Request{Map: []byte(mapping)}, strings.NewReader("x")); !errors.Is(err, model.E(model.CodeImportsFull)) {
+	if _, err := m.Create(Request{Principal: "someone", Map: []byte(mapping)}, strings.NewReader("x")); !errors.Is(err, model.E(model.CodeImportsFull)) {
 		t.Fatal(err)
 	}
 }
