@@ -207,8 +207,8 @@ func TestHeaders(t *testing.T) {
 func TestRightsOfRoutes(t *testing.T) {
 	s := open(t)
 	s.node.mu.Lock()
-	s.node.views[model.KindProposal] = map[model.RecordID]model.View{"bj-scjg.1": {
-		Kind: model.KindProposal, ID: "bj-scjg.1", Header: model.Header{Version: 1},
+	s.node.views[model.KindProposal] = map[model.RecordID]model.View{"bj-scjg.900": { // no proposal made here takes its place
+		Kind: model.KindProposal, ID: "bj-scjg.900", Header: model.Header{Version: 1},
 		Public: []byte(`{"action":"registry.admit","kind":"agency","record":"bj-new","value":{},"version":1}`),
 	}}
 	s.node.history[model.KindProposal] = map[model.RecordID][]model.HistoryEntry{}
@@ -223,9 +223,9 @@ func TestRightsOfRoutes(t *testing.T) {
 		"POST /v1/licences":                        {"/v1/licences", "licence.issue", `{"agency":"$A","type":"11100000MB0143028R001","number":"n","holder":{"code":"` + uscc + `","name":"甲"}}`},
 		"POST /v1/licences/{id}/{act}":             {"/v1/licences/bj-scjg.1/suspend", "licence.suspend", `{"agency":"$A","version":2,"decision":{"number":"京市监〔2026〕1号","date":"2026-03-01"},"effective":"2026-03-01","reason":"甲"}`},
 		"POST /v1/registry/proposals":              {"/v1/registry/proposals", "registry.propose", `{"agency":"$A","action":"registry.admit","kind":"agency","record":"bj-new","value":{}}`},
-		"POST /v1/registry/proposals/{id}/approve": {"/v1/registry/proposals/bj-scjg.1/approve", "registry.approve", `{"agency":"$A","content":"` + strings.Repeat("ab", 32) + `","registry":1}`},
-		"POST /v1/registry/proposals/{id}/enact":   {"/v1/registry/proposals/bj-scjg.1/enact", "registry.admit", `{"agency":"$A"}`},
-		"POST /v1/registry/proposals/{id}/close":   {"/v1/registry/proposals/bj-scjg.1/close", "registry.close", `{"agency":"$A"}`},
+		"POST /v1/registry/proposals/{id}/approve": {"/v1/registry/proposals/bj-scjg.900/approve", "registry.approve", `{"agency":"$A","content":"` + strings.Repeat("ab", 32) + `","registry":1}`},
+		"POST /v1/registry/proposals/{id}/enact":   {"/v1/registry/proposals/bj-scjg.900/enact", "registry.admit", `{"agency":"$A"}`},
+		"POST /v1/registry/proposals/{id}/close":   {"/v1/registry/proposals/bj-scjg.900/close", "registry.close", `{"agency":"$A"}`},
 		"POST /v1/registry/delegations":            {"/v1/registry/delegations", "registry.delegate", `{"agency":"$A","value":{"from":"$A","to":"bj-scjg-cy","region":"110000","type":"11100000MB0143028R001","window":{"from":"2026-01-01","until":""}}}`},
 		"POST /v1/registry/delegations/{id}/end":   {"/v1/registry/delegations/bj-scjg.1/end", "registry.end-delegation", `{"agency":"$A","version":2}`},
 		"POST /v1/registry/parties":                {"/v1/registry/parties", "registry.host-party", `{"agency":"$A","value":{"uscc":"` + uscc + `","host":"$A","name_zh":"甲","trades":[]}}`},
