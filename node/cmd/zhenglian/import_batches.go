@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -71,10 +72,18 @@ func batchState(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	var states []string
 	for _, s := range list {
 		if s.Batch == name {
-			return s.State, nil
+			states = append(states, s.State)
 		}
+	}
+	switch len(states) {
+	case 0:
+	case 1:
+		return states[0], nil
+	default: // of the same file and day, by an earlier version of the program
+		return "", useError("批次 %s 有多个状态文件，请给出其中一个：%s", "the batch %s has several state files, give one of them: %s", name, strings.Join(states, ", "))
 	}
 	return "", useError("此处没有批次 %q：请给其状态文件，或用 zhenglian import list 查看", "no batch %q here: give its state file, or see zhenglian import list", name)
 }
@@ -119,6 +128,10 @@ func importUndoCommand() *cobra.Command {
 					err = o.needsApproval(needs)
 				}
 				return err
+			}
+			if errors.Is(err, importer.ErrNothingIssued) {
+				return fmt.Errorf("%s: %s", path, o.say("此状态文件下没有签发任何证照，无可撤销。用过 --state 的，请给出当时的状态文件。",
+					"nothing was issued under this state file, so there is nothing to undo. If the import was run with --state, give that file."))
 			}
 			if err != nil {
 				return fmt.Errorf("%w\n%s", err, o.say("再次运行同一命令即从断点继续，不会重复撤销。", "Run the same command again to go on where it stopped; nothing is rescinded twice."))

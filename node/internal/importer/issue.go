@@ -35,6 +35,9 @@ type batch struct {
 // node stays unavailable or ctx ends; running it again, in another process too, goes on from there.
 func (im *Import) Issue(ctx context.Context, j *Journal, c Checked) (Result, error) {
 	run := &run{im: im, j: j, total: c.Good, slots: make(chan struct{}, max(1, orDefault(im.InFlight, defaultInFlight)))}
+	if err := j.checked(c.Bad); err != nil {
+		return Result{}, err
+	}
 	run.ctx, run.stop = context.WithCancelCause(ctx)
 	defer run.stop(nil)
 	err := run.feed(c)

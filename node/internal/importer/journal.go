@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,13 +33,14 @@ const maxJournalLine = 4 << 20
 //
 // Safe for concurrent use.
 type Journal struct {
-	f     *os.File
-	head  journalHead
-	mu    sync.Mutex
-	done  bitmap     // lines whose fate is known; guarded by mu
-	count Counts     // guarded by mu
-	made  []issuedAt // guarded by mu
-	asked map[model.NodeID]int
+	f      *os.File
+	head   journalHead
+	mu     sync.Mutex
+	done   bitmap     // lines whose fate is known; guarded by mu
+	count  Counts     // guarded by mu
+	made   []issuedAt // guarded by mu
+	asked  map[model.NodeID]int
+	failed int // rows that failed the check; guarded by mu
 	// undone counts what was rescinded of it; -1: nobody has begun to. Guarded by mu.
 	undone int
 	bad    map[int]model.Code // lines that a node has rejected; guarded by mu
@@ -63,6 +65,8 @@ type journalLine struct {
 	Records  string      `json:"records,omitempty"` // issued: "bj-scjg.4-203,bj-scjg-cy.7"
 	// Registered is how often a batch was registered at the node, instead of rows.
 	Registered int `json:"registered,omitempty"`
+	// Bad is how many rows of the file failed the check, instead of rows.
+	Bad *int `json:"bad,omitempty"`
 	// Undone is how many of the licences an undoing has rescinded so far, instead of rows; 0 before its first request.
 	Undone *int `json:"undone,omitempty"`
 }
@@ -95,7 +99,8 @@ func OpenJournal(path string, file, mapping model.Digest, now model.Time) (*Jour
 
 func openJournal(path string, head journalHead) (*Journal, error) {
 	if head.Batch == "" {
-		head.Batch = head.Started.Time().In(model.Shanghai).Format("20060102-") + head.File.String()[:8]
+		salt := model.NewSalt()
+		head.Batch = head.Started.Time().In(model.Shanghai).Format("20060102-") + hex.EncodeToString(salt[:4]) // one file can be imported more than once a day
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -198,6 +203,10 @@ func (j *Journal) replay(raw []byte) error {
 	if err := decodeLine(raw, &l); err != nil {
 		return err
 	}
+	if l.Bad != nil {
+		j.failed = *l.Bad
+		return nil
+	}
 	if l.Undone != nil {
 		if *l.Undone < 0 || *l.Undone > len(j.made) {
 			return errors.New("more is undone than was issued")
@@ -292,6 +301,20 @@ func (j *Journal) attempt(node model.NodeID, another bool) (int, error) {
 		j.asked[node] = n
 	}
 	return j.asked[node], nil
+}
+
+// checked notes how many rows failed the check, which no node hears of.
+func (j *Journal) checked(bad int) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if bad == j.failed {
+		return nil
+	}
+	if err := j.write(journalLine{Bad: &bad}); err != nil {
+		return fmt.Errorf("state file: %w", err)
+	}
+	j.failed = bad
+	return nil
 }
 
 // undo notes, durably, how many licences an undoing has rescinded so far.

@@ -311,6 +311,39 @@ func TestUndoRescindsEachOnce(t *testing.T) {
 	}
 }
 
+// Each state file has a name of its own, counts what failed the check, and one that issued nothing has nothing to undo.
+func TestBatchesOfOneFile(t *testing.T) {
+	l := newLedger(t)
+	dir := t.TempDir()
+	file := []byte(header + invented(t, 0) + "甲,91110105000000000X,2020-01-01,北京,东城\n" + "乙,,2020-01-01,北京,东城\n")
+	refusing := l.node("beijing")
+	refusing.refuse = func(*model.Draft) *model.Error { return model.E(model.CodeForbidden) }
+	names := map[string]Summary{}
+	for i, n := range []*fakeNode{refusing, l.node("beijing")} {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if _, err := all(t, newImport(mustMap(t, "enterprises-bth"), file, []Target{{"beijing", n}}), path); err != nil {
+			t.Fatal(err)
+		}
+		s, err := ReadSummary(path)
+		if err != nil || s.Rejected != 3-i || s.Issued != i {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		names[s.Batch] = s
+	}
+	if len(names) != 2 {
+		t.Fatal(names)
+	}
+	j, err := OpenUndo(filepath.Join(dir, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	u := &Undo{Targets: []Target{{"beijing", refusing}}, Reason: "wrong-list", Clock: func() time.Time { return today }}
+	if _, err := u.Run(context.Background(), j); !errors.Is(err, ErrNothingIssued) {
+		t.Fatal(err)
+	}
+}
+
 // The same file again, under a new state file: what was rescinded is issued anew, once; what stands or has ended in
 // another way is left.
 func TestWhatWasRescindedIsIssuedAnew(t *testing.T) {

@@ -52,6 +52,9 @@ const (
 	undoBatch = 100_000
 )
 
+// ErrNothingIssued is a state file under which no licence was issued.
+var ErrNothingIssued = errors.New("nothing was issued under this state file")
+
 // OpenUndo opens the state file of an import that was made.
 func OpenUndo(path string) (*Journal, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
@@ -69,6 +72,9 @@ func OpenUndo(path string) (*Journal, error) {
 // Run rescinds what journal j says was issued.
 func (u *Undo) Run(ctx context.Context, j *Journal) (Undone, error) {
 	out := Undone{Batch: j.Batch(), Issued: len(j.made)}
+	if len(j.made) == 0 {
+		return out, ErrNothingIssued
+	}
 	if u.Decision == "" {
 		u.Decision = "import " + j.Batch()
 	}
@@ -281,7 +287,7 @@ type Summary struct {
 	Started model.Time `json:"started"`
 	Legacy  bool       `json:"legacy,omitempty"`
 	Undone  int        `json:"rescinded"` // by import undo
-	Counts
+	Counts             // Rejected by the check, too
 }
 
 // ReadSummary reads a state file without locking it: an import may be under way.
@@ -295,5 +301,6 @@ func ReadSummary(path string) (Summary, error) {
 	if _, err := j.load(); err != nil {
 		return Summary{}, err
 	}
+	j.count.Rejected += j.failed
 	return Summary{Batch: j.head.Batch, Name: j.head.Name, State: path, Started: j.head.Started, Legacy: j.head.Legacy, Undone: max(j.undone, 0), Counts: j.count}, nil
 }
