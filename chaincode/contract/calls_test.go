@@ -245,7 +245,7 @@ type enactor struct {
 	n int
 }
 
-func (e *enactor) enact(action model.Type, kind model.Kind, record model.RecordID, version uint64, value model.Entry) model.Code {
+func (e *enactor) enact(action model.Type, kind model.Kind, record model.RecordID, version uint64, value model.Entry, beside ...model.Operation) model.Code {
 	e.Helper()
 	raw, err := model.Canonical(value)
 	if err != nil {
@@ -268,7 +268,8 @@ func (e *enactor) enact(action model.Type, kind model.Kind, record model.RecordI
 			e.Fatal(refusal(r, err))
 		}
 	}
-	_, r, err := e.l.Submit(contracttest.Op("bj-scjg", action, kind, record, version, now, model.EnactBody{Proposal: id, Value: raw}))
+	o := contracttest.Op("bj-scjg", action, kind, record, version, now, model.EnactBody{Proposal: id, Value: raw})
+	_, r, err := e.l.Submit(append([]model.Operation{o}, beside...)...)
 	return refusal(r, err)
 }
 
@@ -386,6 +387,25 @@ func TestPolicyStays(t *testing.T) {
 	}
 	if got := e.enact(model.Change, model.KindPolicy, model.PolicyID, 2, &model.Policy{Approvals: 2, Level: 1}); got != "" {
 		t.Errorf("k: %q", got)
+	}
+}
+
+// TestLevelCountsFromTheNextCall: what a level brings is not known yet in the call that raises it.
+func TestLevelCountsFromTheNextCall(t *testing.T) {
+	e := &enactor{T: t, l: contracttest.New()}
+	b := model.IssueBody{Value: contracttest.Licence(e.l.Genesis, "bj-scjg", 1)}
+	b.Value.HolderCode, b.Value.Legacy = "", "91110105X"
+	taken := contracttest.Op("bj-scjg", model.LicenceIssue, model.KindLicence, "bj-scjg.1", 1, now, b)
+	for _, tt := range []struct {
+		beside []model.Operation
+		want   model.Code
+	}{{[]model.Operation{taken}, model.CodeUnknownField}, {nil, ""}} {
+		if got := e.enact(model.Change, model.KindPolicy, model.PolicyID, 2, &model.Policy{Level: 2}, tt.beside...); got != tt.want {
+			t.Fatalf("with %d operations beside: %q, want %q", len(tt.beside), got, tt.want)
+		}
+	}
+	if _, r, err := e.l.Submit(taken); refusal(r, err) != "" {
+		t.Error(refusal(r, err))
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 type plain struct {
 	records  map[model.Kind]map[model.RecordID]*plainRecord
 	registry uint64
+	level    int // of the ledger when the call began: a change in the call counts from the next one
 }
 
 type plainRecord struct {
@@ -64,6 +65,9 @@ func newPlain(g *model.GenesisDocument, ops []model.Operation) *plain {
 
 func (p *plain) clone() *plain {
 	c := &plain{records: map[model.Kind]map[model.RecordID]*plainRecord{}, registry: p.registry}
+	if r := p.records[model.KindPolicy]["policy"]; r != nil {
+		c.level = r.value.(*model.Policy).Level
+	}
 	for k, m := range p.records {
 		c.records[k] = maps.Clone(m) // records are replaced, never changed
 	}
@@ -315,7 +319,7 @@ func (r *plainRecord) setLicence(f faults, l *model.Licence) {
 
 // mark is what there is to say of a holder's kind and of a licence that was taken over unchecked.
 func (p *plain) mark(f faults, v *model.Licence) {
-	if p.records[model.KindPolicy]["policy"].value.(*model.Policy).Level < 2 {
+	if p.level < 2 {
 		f.add(model.CodeUnknownField, v.Legacy != "")
 		f.add(model.CodeBadValue, v.HolderKind != "001" && v.HolderKind != "111")
 	}

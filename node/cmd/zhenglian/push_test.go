@@ -212,7 +212,7 @@ func killedTable(t *testing.T, kind string) {
 	p.file(t, "qzk.pem", string(db.Roots))
 	p.configure(t, fmt.Sprintf("push:\n  tables:\n    - name: qzk\n      database: %s\n      address: %s\n      catalog: %s\n      user: zl_node\n"+
 		"      password_file: qzk.password\n      tls_roots: qzk.pem\n      key_file: qzk.key\n      poll: 100ms\n", kind, db.Address, db.Catalog))
-	if out := p.run(t, "table", "check", "--dir", p.dir); !strings.Contains(out, "前置库可用") {
+	if out := p.run(t, "table", "check", "--dir", p.dir, "--lang", "zh"); !strings.Contains(out, "前置库可用") {
 		t.Fatal(out)
 	}
 	office := db.As(t, "zl_office")

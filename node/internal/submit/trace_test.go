@@ -27,14 +27,16 @@ func (r *tracer) Transaction(requests []any, operations int) (step, end func(str
 	defer r.mu.Unlock()
 	i := len(r.heard)
 	r.heard = append(r.heard, []string{fmt.Sprint(operations, requests)})
-	note := func(s string) {
+	ended := false // a step may still come
+	note := func(s string, last bool) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if l := r.heard[i]; l[len(l)-1] != s {
+		if l := r.heard[i]; !ended && l[len(l)-1] != s {
 			r.heard[i] = append(l, s)
 		}
+		ended = ended || last
 	}
-	return note, note
+	return func(s string) { note(s, false) }, func(s string) { note(s, true) }
 }
 
 // What is followed is followed through every transaction that carries it, to its end; what is not is not.
