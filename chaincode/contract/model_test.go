@@ -444,7 +444,7 @@ func (w *world) anchors() {
 	}
 	v := model.AccessLog{Count: uint64(w.roll(50, "count")), Msp: a.Msp, Node: a.Node, Start: model.Digest{31: byte(1 + w.roll(2, "log"))}}
 	v.From = w.today()
-	if r := w.plain.records[model.KindAccessLog][model.RecordID(a.Node)]; r != nil {
+	if r := w.plain.records[model.KindAccessLog][logRecord(a.Msp, a.Node)]; r != nil {
 		before := r.value.(*model.AccessLog)
 		if !w.chance(8, "a day again") {
 			v.From = model.DateFromDays(before.Until.Days() + 1)
@@ -458,15 +458,15 @@ func (w *world) anchors() {
 	if v.Count > 0 {
 		v.Head = model.Digest{byte(v.Count), byte(w.roll(5, "head") / 4)}
 	}
-	record := model.RecordID(v.Node)
 	if w.chance(20, "another's log") {
 		v.Node = "hebei"
 	}
-	if w.chance(20, "another id") {
-		record = "beijing"
-	}
 	if w.chance(20, "another organisation") {
 		v.Msp = "HebeiMSP"
+	}
+	record := logRecord(v.Msp, v.Node)
+	if w.chance(20, "another id") {
+		record = pick(w, "its record", []model.RecordID{"beijing", logRecord(a.Msp, a.Node), logRecord("ExtraMSP", v.Node)})
 	}
 	msp, cn := w.caller(agency)
 	o := w.plan(agency, model.AnchorAccess, model.KindAccessLog, record, &model.AnchorBody{Value: v})

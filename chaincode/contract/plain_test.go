@@ -598,14 +598,18 @@ func rotate(f faults, a *model.Agency, b *model.RotateBody) {
 	a.Keys = append(a.Keys, b.New)
 }
 
+// logRecord names a log by its node and, since nodes of several organisations may have one id, by 12 bytes of a hash of both.
+func logRecord(msp model.MSPID, node model.NodeID) model.RecordID {
+	return model.RecordID(fmt.Sprintf("%s-%x", node, sha256.Sum256(fmt.Appendf(nil, "%s\n%s", msp, node)))[:len(node)+1+24])
+}
+
 // anchor is a node's word on its access log: its own log, no day ahead, nothing taken back.
 func (p *plain) anchor(f faults, actor *model.Agency, msp model.MSPID, cn string, op model.Operation, v model.AccessLog, was, next *plainRecord) {
-	f.add(model.CodeBadID, string(op.Record) != string(v.Node))
+	f.add(model.CodeBadID, op.Record != logRecord(v.Msp, v.Node))
 	f.add(model.CodeNotActingFor, actor != nil && (v.Node != actor.Node || v.Msp != msp || cn != string(v.Node)))
 	f.add(model.CodeBadDate, v.Until > op.Time.Date())
 	if was != nil {
 		b := was.value.(*model.AccessLog)
-		f.add(model.CodeValueMismatch, v.Msp != b.Msp)
 		f.add(model.CodeBadDate, v.From <= b.Until)
 		if v.Start == b.Start {
 			f.add(model.CodeValueMismatch, v.Count < b.Count || v.Count == b.Count && v.Head != b.Head)

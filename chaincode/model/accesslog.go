@@ -1,5 +1,10 @@
 package model
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
 // A node keeps a log of who read and wrote through it. The log stays with the node; what anybody may hold it to
 // is its head, which the node puts on the ledger once a day. See docs/spec/accesslog.md.
 
@@ -10,10 +15,20 @@ type AccessLog struct {
 	From  Date   `json:"from" zl:"public,date"`    // the first day that this anchor adds; several after a node was down
 	Head  Digest `json:"head" zl:"public,digest"`  // the chain's hash after Count entries
 	Msp   MSPID  `json:"msp" zl:"public,id"`       // the node's organisation
-	Node  NodeID `json:"node" zl:"public,id"`      // whose log it is: the record's id
+	Node  NodeID `json:"node" zl:"public,id"`      // whose log it is, with Msp: AccessLogID
 	Start Digest `json:"start" zl:"public,digest"` // the chain's hash before the first entry: another one is another log
 	Until Date   `json:"until" zl:"public,date"`   // the last day that it adds, inclusive
 }
+
+// AccessLogID is the id of the record of a node's access log: the node's own and 24 hexadecimal digits of
+// SHA-256(MSP ‖ line feed ‖ node). Two organisations may run nodes of one id, and an id has no room for both names.
+func AccessLogID(msp MSPID, node NodeID) RecordID {
+	h := sha256.Sum256([]byte(string(msp) + "\n" + string(node)))
+	return RecordID(string(node) + "-" + hex.EncodeToString(h[:12]))
+}
+
+// ID is the id of the log's record.
+func (a *AccessLog) ID() RecordID { return AccessLogID(a.Msp, a.Node) }
 
 func (*AccessLog) whole() {}
 
@@ -52,8 +67,6 @@ func (b *AnchorBody) step(_ Header, op *Operation, e *Effect) error {
 // hash for as many. A log with another start is another log, which the record's history shows.
 func (a *AccessLog) Follows(before *AccessLog) error {
 	switch {
-	case a.Msp != before.Msp:
-		return E(CodeValueMismatch, "value.msp")
 	case a.From <= before.Until:
 		return E(CodeBadDate, "value.from")
 	case a.Start != before.Start:

@@ -335,7 +335,7 @@ func DecodeEntry(k Kind, id RecordID, raw json.RawMessage) (Entry, error) {
 	case *Import:
 		natural = ImportID
 	case *AccessLog:
-		natural = RecordID(v.Node)
+		natural = v.ID()
 	}
 	if natural != id {
 		return nil, E(CodeBadID, "record").With("the record's id differs from the value's")

@@ -39,7 +39,7 @@ const (
 	KindProposal     Kind = "proposal"
 	KindLicence      Kind = "licence"
 	KindImport       Kind = "import"     // one record, id "import", of a ledger that took over another
-	KindAccessLog    Kind = "access-log" // one record a node; its id is the node's
+	KindAccessLog    Kind = "access-log" // one record a node of an organisation: AccessLogID
 )
 
 // PolicyID is the id of the one policy record.

@@ -7,7 +7,7 @@ import "github.com/zhenglian/zhenglian/chaincode/model"
 // way of all that follow. No day that is yet to come can be anchored, and no anchor takes back an earlier one.
 func anchor(l Ledger, op *model.Operation, b *model.AnchorBody, by Caller) (model.Effect, error) {
 	v := &b.Value
-	if string(op.Record) != string(v.Node) {
+	if op.Record != v.ID() {
 		return model.Effect{}, model.E(model.CodeBadID, "record")
 	}
 	a, err := Agency(l, op.Agency)

@@ -314,7 +314,7 @@ func (o *accessFlags) anchors(ctx context.Context, cfg *app.Config) ([]accesslog
 		return nil, err
 	}
 	var out []accesslog.Anchor
-	for v, err := range node.History(ctx, model.KindAccessLog, model.RecordID(cfg.Node)) {
+	for v, err := range node.History(ctx, model.KindAccessLog, model.AccessLogID(cfg.Msp, cfg.Node)) {
 		if model.AsError(err).Code == model.CodeNotFound && err != nil {
 			return nil, nil // none yet
 		}

@@ -50,7 +50,7 @@ func (n *Node) openAccess() error {
 		return err
 	}
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		v, err := n.records.View(model.KindAccessLog, model.RecordID(n.cfg.Node))
+		v, err := n.records.View(model.KindAccessLog, model.AccessLogID(n.cfg.Msp, n.cfg.Node))
 		if err != nil {
 			return err
 		}
@@ -253,7 +253,7 @@ func Anchors(cfg *Config) ([]accesslog.Anchor, error) {
 	defer at.Release()
 	var out []accesslog.Anchor
 	for after := int64(-1); ; {
-		versions, err := at.Versions(model.KindAccessLog, model.RecordID(cfg.Node), after, 1000)
+		versions, err := at.Versions(model.KindAccessLog, model.AccessLogID(cfg.Msp, cfg.Node), after, 1000)
 		if err != nil || len(versions) == 0 {
 			return out, err
 		}

@@ -33,7 +33,7 @@ func TestAccessLogOfANode(t *testing.T) {
 	stop = w.serve("beijing")
 	var anchor model.HistoryEntry
 	for deadline := time.Now().Add(30 * time.Second); anchor.Version == 0; time.Sleep(20 * time.Millisecond) {
-		for v, err := range w.client("tianjin", "auditor").History(t.Context(), model.KindAccessLog, "beijing") {
+		for v, err := range w.client("tianjin", "auditor").History(t.Context(), model.KindAccessLog, model.AccessLogID("BeijingMSP", "beijing")) {
 			if err == nil {
 				anchor = v
 			} else if model.AsError(err).Code != model.CodeNotFound {

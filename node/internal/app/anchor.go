@@ -148,7 +148,7 @@ func (a *anchorer) look(ctx context.Context) error {
 	}
 	return a.log.Append(&sdk.AccessEntry{
 		Time: model.TimeOf(a.now()), Person: anchorPrincipal, Agency: agency, Action: string(model.AnchorAccess), Allowed: true, Policy: anchorPrincipal,
-		Status: 200, Count: 1, Records: []sdk.AccessRecord{{Kind: model.KindAccessLog, ID: string(a.node)}},
+		Status: 200, Count: 1, Records: []sdk.AccessRecord{{Kind: model.KindAccessLog, ID: string(value.ID())}},
 	})
 }
 
@@ -175,7 +175,7 @@ func (l anchoring) Standing() (level int, last *model.AccessLog, agency model.Ag
 	}
 	s := l.n.records.Snapshot()
 	defer s.Release()
-	v, err := s.View(model.KindAccessLog, model.RecordID(l.n.cfg.Node))
+	v, err := s.View(model.KindAccessLog, model.AccessLogID(l.n.cfg.Msp, l.n.cfg.Node))
 	if err != nil {
 		return 0, nil, "", err
 	}
@@ -212,7 +212,7 @@ func (l anchoring) Submit(ctx context.Context, agency model.AgencyID, a model.Ac
 	}
 	w := writing(l)
 	ids, _, err := w.Accept(ctx, httpapi.Submission{Principal: anchorPrincipal, Agency: agency, Digest: model.DigestOf(body), Drafts: []model.Draft{{
-		Agency: agency, Type: model.AnchorAccess, Kind: model.KindAccessLog, Record: model.RecordID(a.Node), Body: body,
+		Agency: agency, Type: model.AnchorAccess, Kind: model.KindAccessLog, Record: a.ID(), Body: body,
 	}}})
 	if err != nil {
 		return model.Outcome{}, err
