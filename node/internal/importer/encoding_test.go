@@ -213,6 +213,7 @@ func TestRejectsAreImportable(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := mustMap(t, "enterprises-bth")
+			m.FormulaTexts = "allow"
 			if tt.change != nil {
 				tt.change(m)
 			}

@@ -26,6 +26,8 @@ const (
 	OldCitizenID    model.Code = "old_citizen_id"
 	AlreadyEnded    model.Code = "already_ended"
 	EndedSince      model.Code = "ended_since"
+	FormulaText     model.Code = "formula_text"
+	NumberCell      model.Code = "number_cell" // a note, unless the map refuses it
 )
 
 // Codes of notes: the row goes in, and whoever answers for it may want to look.
@@ -49,6 +51,8 @@ var ownTexts = map[model.Code][2]string{
 	AgencyUnmapped:  {"映射表中没有对应的发证机关", "the map's agency table has no entry for these values"},
 	DamagedNumber:   {"长号码已被表格软件当作数值截断（如 9.11E+17），末尾数字已丢失，请按原件重新填写并将该列设为文本", "a long number that a spreadsheet has cut (as 9.11E+17): its last digits are lost; write it anew from the original, in a column of text"},
 	DamagedDate:     {"文本已被表格软件改成日期，请按原件重新填写并将该列设为文本", "a text that a spreadsheet has turned into a date: write it anew from the original, in a column of text"},
+	FormulaText:     {"文本以 = + - @ 开头，表格软件打开时会当作公式执行；确是名称的，在映射中写 formula_texts: allow", "a text that a spreadsheet would run as a formula; where it is a name all the same, the map says formula_texts: allow"},
+	NumberCell:      {"本列其他单元格是文本，此单元格却是数值，可能已丢失前导零或前缀，请对照原件", "a number in a column that holds texts otherwise: it may have lost zeros at its head, or what stood before it; compare it with the original"},
 	FormulaCell:     {"单元格是公式，不予计算；可另存为值，或加 --cached-values 采用上次保存的结果", "the cell is a formula and is never computed: save it as a value, or take the stored result with --cached-values"},
 	BrokenCell:      {"单元格是错误值", "the cell holds a spreadsheet's error"},
 	MergedCell:      {"单元格属于合并单元格，无法确定其值是否适用于本行，请取消合并后逐行填写", "the cell is part of a merged one, and whether its value is this row's nobody can say: unmerge it and fill in every row"},

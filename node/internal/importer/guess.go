@@ -16,14 +16,16 @@ import (
 // Guess is a proposal of a map for a file. A person looks at it before it is used: it holds no value of the
 // file, only names of columns and shapes.
 type Guess struct {
-	About     About         `json:"about"`
-	HeaderRow int           `json:"header_row"`
-	Lines     int           `json:"header_rows"`
-	Rows      int           `json:"rows_read"`
-	Columns   []Profile     `json:"columns"`
-	Fields    []Guessed     `json:"fields"`
-	Dates     []string      `json:"dates"`
-	Agencies  []AgencyGuess `json:"agencies,omitempty"`
+	About     About     `json:"about"`
+	HeaderRow int       `json:"header_row"`
+	Lines     int       `json:"header_rows"`
+	Rows      int       `json:"rows_read"`
+	Columns   []Profile `json:"columns"`
+	Fields    []Guessed `json:"fields"`
+	Dates     []string  `json:"dates"`
+	// Serial is the calendar of numbers in a text file's columns of dates, "" where there are none.
+	Serial   string        `json:"serial_dates,omitempty"`
+	Agencies []AgencyGuess `json:"agencies,omitempty"`
 }
 
 // Profile is what a column holds.
@@ -33,12 +35,16 @@ type Profile struct {
 	USCC    float64 `json:"uscc"`    // share of the filled cells that are such a code, its check digits right
 	Citizen float64 `json:"citizen"` // the same, of 18 digits or 15
 	Date    float64 `json:"date"`
-	Unique  float64 `json:"unique"`  // different values by filled cells
-	Damaged int     `json:"damaged"` // cut numbers, formulas, errors
-	Shape   string  `json:"shape"`   // of the first value: 9 a digit, A a letter, 文 another character
+	Unique  float64 `json:"unique"`           // different values by filled cells
+	Damaged int     `json:"damaged"`          // cut numbers, formulas, errors, numbers among texts
+	Length  int     `json:"length,omitempty"` // of codes of digits with zeros at their head; 0 where it is not plain
+	Shape   string  `json:"shape"`            // of the first value: 9 a digit, A a letter, 文 another character
 
-	values map[string]int
-	dates  map[string]int
+	values  map[string]int
+	dates   map[string]int
+	texts   int
+	numbers int
+	serials int // numbers that are days of this and the last century in the calendar of spreadsheets
 }
 
 // Guessed is a field and the column that it seems to come from.
@@ -57,6 +63,9 @@ type AgencyGuess struct {
 const (
 	guessRows   = 1000
 	maxAgencies = 100
+
+	firstSerial = 18_264 // 1950-01-01
+	lastSerial  = 73_051 // 2100-01-01
 )
 
 // guessNames are headers as they are usual, folded, the best first.
@@ -171,6 +180,12 @@ func (g *Guess) read(f File, how Reading) error {
 	for i := range g.Columns {
 		p := &g.Columns[i]
 		n := float64(max(1, p.Filled))
+		if name, _ := guessField(p.Name); name == "valid_from" || name == "valid_until" || name == "issued_on" {
+			p.Date += float64(p.serials)
+		} else if p.texts >= p.numbers && p.Date < n/2 {
+			p.Damaged += p.numbers
+		}
+		p.Length = zeroed(p.values)
 		p.USCC, p.Citizen, p.Date, p.Unique = p.USCC/n, p.Citizen/n, p.Date/n, float64(len(p.values))/n
 		for d, k := range p.dates {
 			used[d] += k
@@ -186,7 +201,35 @@ func (g *Guess) read(f File, how Reading) error {
 		g.Dates = []string{"YYYY-MM-DD"}
 	}
 	g.choose()
+	for _, field := range []string{"valid_from", "valid_until", "issued_on"} {
+		if p := g.profile(g.Column(field)); p != nil && p.serials > 0 && g.About.Format != XLSX { // which has a calendar of its own
+			g.Serial = "1900"
+		}
+	}
 	return nil
+}
+
+// zeroed is how long the codes of a column are: digits all, most of them as many, and zeros at the heads of some, so that
+// a shorter one has lost its own.
+func zeroed(values map[string]int) int {
+	most, zeros := 0, false
+	for v := range values {
+		if !digits(v) {
+			return 0
+		}
+		most = max(most, len(v))
+	}
+	full, all := 0, 0
+	for v, k := range values {
+		if all += k; len(v) == most {
+			full += k
+			zeros = zeros || v[0] == '0'
+		}
+	}
+	if !zeros || most < 2 || most > 64 || 2*full < all {
+		return 0
+	}
+	return most
 }
 
 func (p *Profile) see(c *Cell, layouts []dateLayout) {
@@ -199,6 +242,12 @@ func (p *Profile) see(c *Cell, layouts []dateLayout) {
 		return
 	}
 	p.Filled++
+	switch {
+	case c.Kind == Number && !c.Zeros:
+		p.numbers++
+	case c.Kind == Text:
+		p.texts++
+	}
 	if len(p.values) <= guessRows {
 		p.values[v]++
 	}
@@ -222,6 +271,9 @@ func (p *Profile) see(c *Cell, layouts []dateLayout) {
 			p.dates[guessDates[i]]++
 			return
 		}
+	}
+	if n, err := strconv.ParseFloat(v, 64); err == nil && n >= firstSerial && n < lastSerial && (len(v) == 5 || strings.Contains(v, ".")) {
+		p.serials++
 	}
 }
 
@@ -363,6 +415,9 @@ func (g *Guess) YAML(name string, t model.TypeCode, agency model.AgencyID) []byt
 	if g.Lines > 1 {
 		fmt.Fprintf(&b, "header_rows: %d\n", g.Lines)
 	}
+	if g.Serial != "" {
+		fmt.Fprintf(&b, "serial_dates: %s   # numbers in columns of dates are a spreadsheet's days; a file from an old Mac counts from 1904\n", q(g.Serial))
+	}
 	fmt.Fprintf(&b, "dates: [%s]\nfields:\n", strings.Join(g.Dates, ", "))
 	for _, f := range []string{"number", "holder_kind", "holder_code", "holder_name", "issued_on", "valid_from", "valid_until"} {
 		c := g.Column(f)
@@ -370,7 +425,11 @@ func (g *Guess) YAML(name string, t model.TypeCode, agency model.AgencyID) []byt
 		p := g.profile(g.Column("holder_code"))
 		switch {
 		case c != "":
-			fmt.Fprintf(&b, "  %s: {column: %s%s}\n", f, q(c), map[bool]string{true: ", required: true"}[required])
+			length := ""
+			if p := g.profile(c); f == "number" && p.Length > 0 {
+				length = ", length: " + strconv.Itoa(p.Length)
+			}
+			fmt.Fprintf(&b, "  %s: {column: %s%s%s}\n", f, q(c), length, map[bool]string{true: ", required: true"}[required])
 		case f == "holder_kind" && p != nil && p.Citizen > p.USCC:
 			b.WriteString("  holder_kind: {const: \"111\"}   # persons, by citizen id\n")
 		case f == "valid_from" && g.Column("issued_on") != "":

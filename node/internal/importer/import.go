@@ -40,6 +40,7 @@ type Import struct {
 	Presented func([]Issued) error
 
 	dir   *Directory
+	texts map[int]bool  // columns, of the file; nil until a pass has found them
 	pause time.Duration // before a request is repeated for the first time; 0.1 s by default
 }
 
@@ -142,6 +143,11 @@ func (im *Import) progress(p Progress) {
 // rows reads the file and calls f for every data row, good or bad, in order. cells are the row's, nil where
 // they could not be read. It returns the digest of the file as it is afterwards.
 func (im *Import) rows(ctx context.Context, f func(row Row, faults []Fault, cells []Cell) error) (digest model.Digest, about About, err error) {
+	if im.texts == nil {
+		if im.texts, err = im.textColumns(ctx); err != nil {
+			return digest, about, err
+		}
+	}
 	in, err := im.Open()
 	if err != nil {
 		return digest, about, err
@@ -156,7 +162,7 @@ func (im *Import) rows(ctx context.Context, f func(row Row, faults []Fault, cell
 	if err != nil {
 		return digest, about, err
 	}
-	c.legacy = im.Legacy
+	c.legacy, c.texts = im.Legacy, im.texts
 	for n := 0; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return digest, about, err

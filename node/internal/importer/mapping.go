@@ -38,6 +38,10 @@ type Map struct {
 	// NoEnd are the texts that say that a licence has no end; an empty cell is one unless it is forbidden
 	// by "required".
 	NoEnd []string `yaml:"no_end"`
+	// NumberCells says what a number is in a column that holds texts otherwise: "note" (by default) or "refuse".
+	NumberCells string `yaml:"number_cells"`
+	// FormulaTexts says what becomes of texts that a spreadsheet would run: "refuse" (by default) or "allow".
+	FormulaTexts string `yaml:"formula_texts"`
 	// OnePerHolder: a holder has at most one licence of the type, so a second row is a mistake.
 	OnePerHolder bool `yaml:"one_per_holder"`
 	// Fields: number, holder_kind, holder_code, holder_name, issued_on, valid_from, valid_until, face.*
@@ -190,6 +194,12 @@ func (m *Map) check() error {
 	}
 	if m.SerialDates != "" && m.SerialDates != "1900" && m.SerialDates != "1904" {
 		return badMap("serial_dates is 1900 or 1904")
+	}
+	if m.NumberCells != "" && m.NumberCells != "note" && m.NumberCells != "refuse" {
+		return badMap("number_cells is note or refuse")
+	}
+	if m.FormulaTexts != "" && m.FormulaTexts != "refuse" && m.FormulaTexts != "allow" {
+		return badMap("formula_texts is refuse or allow")
 	}
 	for f, must := range plainFields {
 		if _, ok := m.Fields[f]; must && !ok {

@@ -71,6 +71,8 @@ type Cell struct {
 	Kind CellKind // Text where the file knows no other kinds
 	// Day is the day that a number stands for in the file's own calendar, "" for none.
 	Day model.Date
+	// Zeros is a number to whose head the file's own format has put zeros.
+	Zeros bool
 }
 
 // CellKind is what a cell holds.

@@ -360,7 +360,7 @@ func (s *sheetRows) cell(kind string, number int, value, inline string, formula 
 		case st.day && c.Day != "":
 			c.Kind, c.Text = Day, string(c.Day)
 		case st.zeros > len(c.Text) && n >= 0 && !strings.Contains(c.Text, "."):
-			c.Text = strings.Repeat("0", st.zeros-len(c.Text)) + c.Text
+			c.Text, c.Zeros = strings.Repeat("0", st.zeros-len(c.Text))+c.Text, true
 		}
 	}
 	return c, nil
