@@ -41,7 +41,7 @@ func auditAccessCommand() *cobra.Command {
 		Use: "access", Short: "read a node's access log, or verify it", Args: cobra.NoArgs,
 		Long: "Lists the entries of a node's access log: over its API with an auditor's key, or with --dir from the node's own folder.\n" +
 			"With --verify it recomputes the log's chain and holds it against the anchors on the ledger. That needs --dir; the anchors\n" +
-			"come over the API where --url is given, else from the folder, which a running node does not share.",
+			"come over the API of a running node (--url or ZHENGLIAN_URL), from the folder of a stopped one.",
 		Example: "  zhenglian audit access --record licence/bj-scjg.17 --from 2026-11-01\n  zhenglian audit access --person key-abc --csv\n" +
 			"  zhenglian audit access --verify --dir /var/lib/zhenglian",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -284,7 +284,7 @@ func (o *accessFlags) proof(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	anchors, err := o.anchors(c.Context(), cfg)
+	anchors, err := o.anchors(c.Context(), cfg, c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -305,10 +305,17 @@ func (o *accessFlags) proof(c *cobra.Command) error {
 	return nil
 }
 
-func (o *accessFlags) anchors(ctx context.Context, cfg *app.Config) ([]accesslog.Anchor, error) {
+// anchors are those on the ledger; told hears where they are from if it is not where one would think.
+func (o *accessFlags) anchors(ctx context.Context, cfg *app.Config, told io.Writer) ([]accesslog.Anchor, error) {
 	node, err := o.open("auditor")
-	if errors.Is(err, errUse) && o.url == "" && o.demo == "" {
-		return app.Anchors(cfg)
+	if o.url == "" && o.demo == "" { // an address of the environment counts while the node answers there
+		if errors.Is(err, errUse) {
+			return app.Anchors(cfg)
+		}
+		if _, down := app.NewAdmin(cfg).Status(ctx); errors.Is(down, app.ErrDown) {
+			fmt.Fprintln(told, o.say("节点没有运行：存证取自其文件夹", "the node does not run: the anchors are taken from its folder"))
+			return app.Anchors(cfg)
+		}
 	}
 	if err != nil {
 		return nil, err
