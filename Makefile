@@ -13,7 +13,7 @@ ARCH ?=
 .PHONY: build demo test soak lint bench bench-fabric network-up network-down params release release-check openapi clients
 
 build: ## the binaries, into bin/
-	$(GO) build -trimpath -o bin/ $(PROGRAMS)
+	$(GO) build -trimpath -buildvcs=auto -o bin/ $(PROGRAMS)
 
 network-up: build ## a real Fabric network with a node for each organisation; NETWORK_FLAGS='--orgs 3', '--dir DIR'
 	bin/zl-network up $(NETWORK_FLAGS)

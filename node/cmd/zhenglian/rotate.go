@@ -57,11 +57,14 @@ func keysSigningCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%w: %w", errUse, err)
 			}
-			api, err := o.open("system-admin")
+			api, err := o.open("security-admin")
 			if err != nil {
 				return err
 			}
 			out, err := api.RotateKey(c.Context(), agency, sdk.NewKey{Alg: alg, Retire: retire}, sdk.Write{})
+			if told, err := o.held(c.OutOrStdout(), err); told {
+				return err
+			}
 			if err != nil {
 				return err
 			}

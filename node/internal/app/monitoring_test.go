@@ -163,6 +163,13 @@ func TestMonitoring(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([a-z]+) \\|([^|]*)\\|").FindAllStringSubmatch(string(doc), -1) {
 		documented[m[1]], labelled[m[1]] = m[2], strings.TrimSpace(m[3]) != ""
 	}
+	for where, expr := range monitored(t) {
+		for _, job := range regexp.MustCompile(`job="([^"]*)"`).FindAllStringSubmatch(expr, -1) {
+			if !strings.Contains(string(doc), "job_name: "+job[1]+"\n") {
+				t.Errorf("%s: no example in docs/ops/metrics.md scrapes as the job %s", where, job[1])
+			}
+		}
+	}
 	w := newTown(t)
 	w.serveLedger(w.made.LedgerConfig)
 	w.serve("beijing")
