@@ -3,8 +3,7 @@ package main
 // longHelp is the Chinese of the long help, by a command's whole name.
 var longHelp = map[string]string{
 	"zhenglian audit access": "列出节点的访问日志：用审计员的密钥经 API 读取，或用 --dir 在节点自己的文件夹中读取。\n" +
-		"加 --verify 则重新计算日志的链，并与账本上的存证核对。这需要 --dir；节点运行时存证经 API 取得（--url 或 ZHENGLIAN_URL），已停时取自文件夹，\n" +
-		"而运行中的节点不与他人共用该文件夹。",
+		"加 --verify 则重新计算日志的链，并与账本上的存证核对。这需要 --dir；节点运行时存证经 API 取得（--url 或 ZHENGLIAN_URL），已停时取自文件夹。",
 	"zhenglian audit begin": "用于日志已损坏，或比最近一次存证更旧（从备份恢复）的情形。旧日志改名保留在旁边。\n账本上可以看出另起了一份日志：其存证的起点不同。",
 	"zhenglian backup": "保存节点无法重新生成的内容（待发队列、盐值、密钥、人员、日志、配置）及其区块存档，节点照常工作。\n" +
 		"文件经过密封：口令或私钥请另处保管，没有它文件毫无用处。",
