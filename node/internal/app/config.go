@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/inbox"
 	"github.com/zhenglian/zhenglian/node/internal/migrate"
 )
@@ -41,8 +42,11 @@ type Config struct {
 	Ledger        LedgerConfig `yaml:"ledger"`
 	OIDC          []OIDC       `yaml:"oidc,omitempty"`  // identity providers whose users sign in here
 	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one key; 0: 50,000
-	OutboxLimit   int          `yaml:"outbox_limit"`    // accepted operations that may wait; 0: 200,000
-	Approval      Approval     `yaml:"approval,omitempty"`
+	// TrustedProxies are addresses and networks of reverse proxies ("10.1.2.3", "10.1.2.0/28"): behind them, who is counted
+	// by address is the one that their X-Forwarded-For names last, not the proxy.
+	TrustedProxies []string `yaml:"trusted_proxies,omitempty"`
+	OutboxLimit    int      `yaml:"outbox_limit"` // accepted operations that may wait; 0: 200,000
+	Approval       Approval `yaml:"approval,omitempty"`
 	// ImportsKeep is how long the files of imports that ended are kept: they hold personal data ("168h"); 0: 7 days.
 	ImportsKeep time.Duration `yaml:"imports_keep,omitempty"`
 	Push        PushConfig    `yaml:"push,omitempty"` // exchange tables and watched folders of back offices
@@ -158,6 +162,9 @@ func (c *Config) check() error {
 	}
 	if !loopback(c.Admin) {
 		return fmt.Errorf("%s: admin: %s must be a loopback address", ConfigFile, c.Admin)
+	}
+	if _, err := auth.ParseProxies(c.TrustedProxies); err != nil {
+		return fmt.Errorf("%s: trusted_proxies: %w", ConfigFile, err)
 	}
 	if p := c.Approval.policy(); p.Check() != nil {
 		return fmt.Errorf("%s: approval: %w", ConfigFile, p.Check())

@@ -42,6 +42,8 @@ func TestLoadConfig(t *testing.T) {
 		{"no such rule", "channel: jjj", "channel: jjj\napproval: {off: [all], reason: x}", "no rule"},
 		{"too many at once", "channel: jjj", "channel: jjj\napproval: {batch_over: 100000000}", "batch_over"},
 		{"gone too soon", "channel: jjj", "channel: jjj\napproval: {expires: 1s}", "expires"},
+		{"proxies", "channel: jjj", "channel: jjj\ntrusted_proxies: [10.1.2.3, 'fd00::/64']", ""},
+		{"everybody a proxy", "channel: jjj", "channel: jjj\ntrusted_proxies: [0.0.0.0/0]", "trusted_proxies"},
 		{"not YAML", "node: beijing", "node: [", ConfigFile},
 	}
 	for _, tt := range tests {

@@ -298,9 +298,12 @@ func (n *Node) openAPI() error {
 		return err
 	}
 	tracer, way := n.traced(writing{n})
-	var err error
+	gate, err := newGate(n.signIn, n.cfg)
+	if err != nil {
+		return err
+	}
 	n.api, err = httpapi.New(httpapi.Config{
-		Gate: newGate(n.signIn, n.cfg.RatePerSecond), Login: n.login(), Intake: way, Tracer: tracer, Records: reading{n, n.records}, Log: log{n.records},
+		Gate: gate, Login: n.login(), Intake: way, Tracer: tracer, Records: reading{n, n.records}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Access: n.access, AccessReader: n.access, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
 		Imports: uploads{n},
 		Search:  searching{n, &agencyTree{}}, Temporary: n.path(exportsDir), Joining: joining{n, &invite.Store{Dir: n.path(invitationsDir)}},

@@ -29,14 +29,20 @@ func (g gate) SignIn(r *http.Request) (httpapi.Caller, error) {
 	return p, nil
 }
 
-func (g gate) TakeCaller(id string) time.Duration      { return g.limits.Principal(id) }
-func (g gate) TakeAddress(remote string) time.Duration { return g.limits.Address(remote) }
+func (g gate) TakeCaller(id string) time.Duration                   { return g.limits.Principal(id) }
+func (g gate) TakeOpen(r *http.Request, route string) time.Duration { return g.limits.Open(r, route) }
+func (g gate) TakeFailed(r *http.Request) time.Duration             { return g.limits.Failed(r) }
 
-func (g gate) Costly(r *http.Request) bool        { return g.signIn.Costly(r) }
-func (g gate) WaitOf(remote string) time.Duration { return g.limits.AddressWait(remote) }
+func (g gate) Wait(r *http.Request) time.Duration {
+	if !g.signIn.Costly(r) {
+		return 0
+	}
+	return g.limits.FailedWait(r)
+}
 
-func newGate(s *auth.SignIn, perSecond float64) gate {
-	return gate{signIn: s, limits: auth.NewLimits(auth.Rates{PrincipalPerSecond: perSecond})}
+func newGate(s *auth.SignIn, cfg *Config) (gate, error) {
+	proxies, err := auth.ParseProxies(cfg.TrustedProxies)
+	return gate{s, auth.NewLimits(auth.Rates{PrincipalPerSecond: cfg.RatePerSecond, Proxies: proxies})}, err
 }
 
 // openPeople opens who may sign in and how, under the node's policies. Issuers are asked when somebody comes with their

@@ -236,14 +236,17 @@ func TestLimits(t *testing.T) {
 		t.Errorf("another principal waits %v", w)
 	}
 	for _, addr := range []string{"[2001:db8::1]:5", "[2001:db8::ffff]:6"} {
-		if w := l.Address(addr); w != 0 {
+		if w := l.Open(from(addr), "/"); w != 0 {
 			t.Errorf("%s waits %v", addr, w)
 		}
 	}
-	if l.Address("[2001:db8::7]:7") == 0 {
+	if l.Open(from("[2001:db8::7]:7"), "/") == 0 {
 		t.Error("a third address of one IPv6 network passes")
 	}
-	if l.Address("10.0.0.1:1") != 0 || l.Address("10.0.0.2:1") != 0 {
+	if l.Open(from("[2001:db8::7]:7"), "/auth/login") != 0 || l.Failed(from("[2001:db8::7]:7")) != 0 {
+		t.Error("another route, or failed sign-ins, share its bucket")
+	}
+	if l.Open(from("10.0.0.1:1"), "/") != 0 || l.Open(from("10.0.0.2:1"), "/") != 0 {
 		t.Error("IPv4 addresses share a bucket")
 	}
 	for _, key := range strings.Split("c d e f g h i j k l m n", " ") {

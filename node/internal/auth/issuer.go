@@ -52,8 +52,9 @@ var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, j
 // issuer keeps what is known of an issuer: its addresses and its keys. Safe for concurrent use.
 type issuer struct {
 	IssuerConfig
-	client *http.Client
-	now    func() time.Time
+	client  *http.Client
+	now     func() time.Time
+	working chan struct{} // of Issuers
 
 	known atomic.Pointer[issuerKeys] // nil until it has answered once
 
@@ -276,6 +277,23 @@ func (k *issuerKeys) find(jws *jose.JSONWebSignature) (payload []byte, named boo
 	return nil, named
 }
 
+// find has issuerKeys.find verify, for so many tokens at a time that a processor is left for the rest: anybody can have
+// signatures verified. Who waits for it longer than for an issuer is told to come again.
+func (i *issuer) find(ctx context.Context, k *issuerKeys, jws *jose.JSONWebSignature) (payload []byte, named bool, err error) {
+	late := time.NewTimer(issuerDeadline)
+	defer late.Stop()
+	select {
+	case i.working <- struct{}{}:
+		defer func() { <-i.working }()
+	case <-late.C:
+		return nil, false, model.E(model.CodeRateLimited)
+	case <-ctx.Done():
+		return nil, false, model.E(model.CodeShuttingDown).Because(ctx.Err())
+	}
+	payload, named = k.find(jws)
+	return payload, named, nil
+}
+
 // signature verifies signatures for go-oidc, and keeps what went wrong, which go-oidc turns into text.
 type signature struct {
 	*issuer
@@ -295,16 +313,19 @@ func (s *signature) VerifySignature(ctx context.Context, token string) ([]byte, 
 		s.err = err
 		return nil, err
 	}
-	payload, named := k.find(jws)
-	if payload == nil && !named {
+	payload, named, err := s.find(ctx, k, jws)
+	if err == nil && payload == nil && !named {
 		was := k
 		if k, err = s.renew(ctx, k); err != nil {
 			s.err = err
 			return nil, err
 		}
 		if k != was {
-			payload, _ = k.find(jws)
+			payload, _, err = s.find(ctx, k, jws)
 		}
+	}
+	if err != nil {
+		s.err = err
 	}
 	if payload == nil {
 		return nil, s.err

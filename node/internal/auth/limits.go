@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -12,9 +13,10 @@ import (
 type Rates struct {
 	PrincipalPerSecond float64 // requests of one principal; default 50,000
 	PrincipalBurst     int     // default 10,000
-	AddressPerSecond   float64 // open routes and failed sign-ins of one address; default 20
+	AddressPerSecond   float64 // of one address: failed sign-ins, and requests of each open route; default 20
 	AddressBurst       int     // default 100
 	Remembered         int     // principals and addresses remembered each; default 20,000
+	Proxies            Proxies // of which the addresses are not those of callers
 }
 
 func (r Rates) withDefaults() Rates {
@@ -39,15 +41,19 @@ func (r Rates) withDefaults() Rates {
 
 // Limits counts requests. Safe for concurrent use.
 type Limits struct {
-	principals, addresses bucketSet
+	principals, failed, open bucketSet
+	proxies                  Proxies
 }
 
 // NewLimits applies defaults where rates are zero.
 func NewLimits(r Rates) *Limits {
 	r = r.withDefaults()
+	addresses := func() bucketSet {
+		return bucketSet{limit: rate.Limit(r.AddressPerSecond), burst: r.AddressBurst, most: r.Remembered}
+	}
 	return &Limits{
 		principals: bucketSet{limit: rate.Limit(r.PrincipalPerSecond), burst: r.PrincipalBurst, most: r.Remembered},
-		addresses:  bucketSet{limit: rate.Limit(r.AddressPerSecond), burst: r.AddressBurst, most: r.Remembered},
+		failed:     addresses(), open: addresses(), proxies: r.Proxies,
 	}
 }
 
@@ -55,19 +61,27 @@ func NewLimits(r Rates) *Limits {
 // long to wait before the next.
 func (l *Limits) Principal(id string) time.Duration { return l.principals.take(id) }
 
-// Address counts one request from a remote address ("host:port"). The 2^64 addresses of one IPv6 network
-// count as one.
-func (l *Limits) Address(remote string) time.Duration { return l.addresses.take(network(remote)) }
+// Open counts one request of an open route for the address that it comes from. Each route counts for itself: who overdoes
+// one shuts none of the others for those who share his address.
+func (l *Limits) Open(r *http.Request, route string) time.Duration {
+	return l.open.take(network(l.proxies.Address(r)) + " " + route)
+}
 
-// AddressWait says how long an address has to wait before its next request, and counts none.
-func (l *Limits) AddressWait(remote string) time.Duration { return l.addresses.wait(network(remote)) }
+// Failed counts one failed sign-in for the address that the request comes from.
+func (l *Limits) Failed(r *http.Request) time.Duration {
+	return l.failed.take(network(l.proxies.Address(r)))
+}
 
-func network(remote string) string {
-	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
+// FailedWait says how long the address that a request comes from has to wait after failed sign-ins, and counts none.
+func (l *Limits) FailedWait(r *http.Request) time.Duration {
+	return l.failed.wait(network(l.proxies.Address(r)))
+}
+
+// network is what counts as one: an IPv4 address, or the 2^64 addresses of an IPv6 network.
+func network(a netip.Addr) string {
+	if !a.IsValid() {
 		return "?" // a listener that is not TCP: all its callers share one bucket
 	}
-	a := ap.Addr().Unmap().WithZone("")
 	if a.Is6() {
 		p, _ := a.Prefix(64) // 64 is in range for every IPv6 address
 		return p.String()

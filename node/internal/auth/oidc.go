@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,8 +24,9 @@ const (
 
 // Issuers are the OpenID Connect issuers that this node trusts. Safe for concurrent use.
 type Issuers struct {
-	list []*issuer
-	now  func() time.Time
+	list    []*issuer
+	now     func() time.Time
+	working chan struct{} // holds a token for each signature that is verified, whosever it is said to be
 
 	mu         sync.Mutex
 	young, old map[[32]byte]verified // under mu: two generations; when the young one is full it becomes the old one
@@ -41,7 +43,7 @@ func NewIssuers(configs []IssuerConfig) (*Issuers, error) {
 	if len(configs) > maxIssuers {
 		return nil, fmt.Errorf("oidc: more than %d issuers", maxIssuers)
 	}
-	s := &Issuers{now: time.Now, young: map[[32]byte]verified{}}
+	s := &Issuers{now: time.Now, young: map[[32]byte]verified{}, working: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))}
 	for _, c := range configs {
 		i, err := newIssuer(c)
 		if err != nil {
@@ -50,6 +52,7 @@ func NewIssuers(configs []IssuerConfig) (*Issuers, error) {
 		if s.find(c.Issuer) != nil {
 			return nil, fmt.Errorf("oidc: %s stands twice", c.Issuer)
 		}
+		i.working = s.working
 		s.list = append(s.list, i)
 	}
 	return s, nil
@@ -76,7 +79,8 @@ func (s *Issuers) Trouble() map[string]error {
 }
 
 // Token finds whose a bearer token is. It may ask the issuer for its keys, for at most 5 s. Its errors are
-// unauthenticated, and issuer_unreachable where only the issuer could say.
+// unauthenticated; issuer_unreachable where only the issuer could say; rate_limited after 5 s in which other tokens were
+// verified; and shutting_down where ctx ended first.
 func (s *Issuers) Token(ctx context.Context, token string) (Subject, error) {
 	if len(token) > maxToken || !strings.HasPrefix(token, tokenPrefix) {
 		return Subject{}, errUnauthenticated

@@ -30,7 +30,8 @@ func (s *SignIn) Costly(r *http.Request) bool {
 }
 
 // Find finds the principal of a request: of its Authorization header if it has one, else of its client certificate,
-// else of its session cookie; a certificate and the session of somebody else are refused. Its errors are unauthenticated, cross_origin and issuer_unreachable.
+// else of its session cookie; a certificate and the session of somebody else are refused. Its errors
+// are unauthenticated, cross_origin and those of Issuers.Token.
 func (s *SignIn) Find(r *http.Request) (*Principal, error) {
 	if given := r.Header["Authorization"]; len(given) > 0 {
 		h := given[0]

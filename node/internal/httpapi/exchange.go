@@ -129,22 +129,23 @@ func (a *API) wrap(rt *route, h handler) http.Handler {
 func (x *exchange) admit() error {
 	gate := x.api.gate
 	if x.rt.open {
-		if wait := gate.TakeAddress(x.r.RemoteAddr); wait > 0 {
+		if x.rt.unlimited {
+			return nil
+		}
+		if wait := gate.TakeOpen(x.r, x.rt.path); wait > 0 {
 			return limited{wait}
 		}
 		return nil
 	}
-	if gate.Costly(x.r) {
-		if wait := gate.WaitOf(x.r.RemoteAddr); wait > 0 {
-			x.api.access.Count(http.StatusUnauthorized)
-			return limited{wait}
-		}
+	if wait := gate.Wait(x.r); wait > 0 {
+		x.api.access.Count(http.StatusUnauthorized)
+		return limited{wait}
 	}
 	caller, err := gate.SignIn(x.r)
 	if err != nil {
 		x.api.access.Count(http.StatusUnauthorized)
 		// A failed sign-in counts against the address: keys are not to be guessed at line speed.
-		if wait := gate.TakeAddress(x.r.RemoteAddr); wait > 0 {
+		if wait := gate.TakeFailed(x.r); wait > 0 {
 			return limited{wait}
 		}
 		return err

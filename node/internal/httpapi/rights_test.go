@@ -139,11 +139,7 @@ func TestRateLimits(t *testing.T) {
 	if status, _ := get(auth.Drafter, "/v1/registry/agency"); status != 200 {
 		t.Errorf("another principal: %d", status)
 	}
-	// Failed sign-ins and open routes share the address's budget.
-	if status, _ := get("", "/healthz"); status != 200 {
-		t.Errorf("%d", status)
-	}
-	for range 2 {
+	for range 3 {
 		if status, _ := get("", "/v1/registry/agency", "Authorization", "Bearer guess"); status != 401 {
 			t.Errorf("%d", status)
 		}
@@ -151,11 +147,48 @@ func TestRateLimits(t *testing.T) {
 	if status, _ := get("", "/v1/registry/agency", "Authorization", "Bearer guess"); status != 429 {
 		t.Errorf("guessing goes on: %d", status)
 	}
-	if status, _ := get("", "/readyz"); status != 429 {
-		t.Errorf("open route: %d", status)
-	}
 	if status, _ := get(auth.Verifier, "/v1/registry/agency"); status != 200 {
 		t.Errorf("who is signed in is not held to the address's budget: %d", status)
+	}
+	// Neither guessing nor one open route shuts the others for who has the same address; the probe is never shut.
+	for range 3 {
+		if status, _ := get("", "/readyz"); status != 200 {
+			t.Errorf("open route: %d", status)
+		}
+	}
+	if status, _ := get("", "/readyz"); status != 429 {
+		t.Errorf("an open route without end: %d", status)
+	}
+	if status, _ := get("", "/openapi.json"); status != 200 {
+		t.Errorf("another open route: %d", status)
+	}
+	for range 10 {
+		if status, _ := get("", "/healthz"); status != 200 {
+			t.Errorf("healthz: %d", status)
+		}
+	}
+}
+
+// Behind a reverse proxy each caller is counted for himself, by what the proxy has written and not he.
+func TestRateLimitsBehindAProxy(t *testing.T) {
+	proxies, err := auth.ParseProxies([]string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, func(_ *httpapi.Config, r *auth.Rates) {
+		*r = auth.Rates{AddressPerSecond: 0.01, AddressBurst: 2, Proxies: proxies}
+	})
+	for n, tt := range []struct {
+		forwarded string
+		want      int
+	}{
+		{"192.0.2.1", 401}, {"192.0.2.9, 192.0.2.1", 401}, {"192.0.2.8, 192.0.2.1", 429},
+		{"192.0.2.2", 401}, {"192.0.2.1, 192.0.2.2", 401}, {"192.0.2.1", 429}, {"192.0.2.3", 401},
+	} {
+		status, _, _ := s.ask(t, "", "GET", "/v1/registry/agency", "", "Authorization", "Bearer guess", "X-Forwarded-For", tt.forwarded)
+		if status != tt.want {
+			t.Errorf("request %d, of %s: %d, want %d", n, tt.forwarded, status, tt.want)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ type route struct {
 	summary, zh  string
 	tag          string
 	open         bool   // without sign-in
+	unlimited    bool   // an open route that costs no more than to refuse it
 	action       string // what the caller must be allowed; "" where the handler decides by the body
 	limit        int    // of the body, 0 for none
 	hidden       bool   // not part of the documented API
@@ -52,7 +53,7 @@ var routes = []*route{
 
 var (
 	routePage         = &route{method: "GET", path: "/{$}", id: "page", tag: "open", open: true, hidden: true}
-	routeHealthz      = &route{method: "GET", path: "/healthz", id: "healthz", tag: "open", open: true, summary: "Whether the process lives", zh: "进程是否存活"}
+	routeHealthz      = &route{method: "GET", path: "/healthz", id: "healthz", tag: "open", open: true, unlimited: true, summary: "Whether the process lives", zh: "进程是否存活"}
 	routeReadyz       = &route{method: "GET", path: "/readyz", id: "readyz", tag: "open", open: true, summary: "Whether the node is ready, in one word", zh: "节点是否就绪"}
 	routeOpenAPI      = &route{method: "GET", path: "/openapi.json", id: "openapi", tag: "open", open: true, hidden: true}
 	routeJoin         = &route{method: "POST", path: "/join", id: "join", tag: "open", open: true, hidden: true, limit: 16 << 10}

@@ -54,17 +54,17 @@ const (
 type Gate interface {
 	// SignIn finds the caller of a request by its header, its client certificate or its cookies; it does not read the
 	// body. Its errors are unauthenticated, whatever is wrong with what was presented; cross_origin, where another site
-	// has a browser send it; and issuer_unreachable, after 5 s at most, where only an issuer that does not answer could
-	// say. Who presents a key waits for nobody.
+	// has a browser send it; issuer_unreachable, after 5 s at most, where only an issuer that does not answer could say;
+	// rate_limited, after 5 s, where too many others sign in. Who presents a key waits for nobody.
 	SignIn(r *http.Request) (Caller, error)
-	// TakeCaller and TakeAddress count one request of a caller, or of a remote "host:port" on an open route
-	// or after a failed sign-in. Zero: go on. Otherwise: how long to wait.
+	// TakeCaller counts one request of a caller; TakeOpen one of an open route, and TakeFailed a failed sign-in, by the
+	// address that the request comes from. Zero: go on. Otherwise: how long to wait.
 	TakeCaller(id string) time.Duration
-	TakeAddress(remote string) time.Duration
-	// Costly says that to sign the request in takes much more than looking something up, and WaitOf how long an address
-	// has to wait, counting nothing: who has failed too often is told so before any of that is done for him.
-	Costly(r *http.Request) bool
-	WaitOf(remote string) time.Duration
+	TakeOpen(r *http.Request, route string) time.Duration
+	TakeFailed(r *http.Request) time.Duration
+	// Wait is asked before SignIn and counts nothing: where that would take much more than looking something up, whoever
+	// has failed too often is told how long to wait before any of it is done for him. Zero: go on.
+	Wait(r *http.Request) time.Duration
 }
 
 // Login signs browsers in. Safe for concurrent use.
