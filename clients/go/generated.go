@@ -3413,7 +3413,7 @@ type ClientInterface interface {
 
 	// ResendDraftWithBody Send the content of one's own draft once more 重新提交
 	//
-	// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+	// By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft. Needs the right `draft.read`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3422,7 +3422,7 @@ type ClientInterface interface {
 
 	// ResendDraft Send the content of one's own draft once more 重新提交
 	//
-	// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+	// By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft. Needs the right `draft.read`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4276,7 +4276,7 @@ func (c *Client) RejectDraft(ctx context.Context, id string, params *RejectDraft
 
 // ResendDraftWithBody Send the content of one's own draft once more 重新提交
 //
-// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+// By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft. Needs the right `draft.read`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4295,7 +4295,7 @@ func (c *Client) ResendDraftWithBody(ctx context.Context, id string, params *Res
 
 // ResendDraft Send the content of one's own draft once more 重新提交
 //
-// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+// By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft. Needs the right `draft.read`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -9066,7 +9066,7 @@ type ClientWithResponsesInterface interface {
 
 	// ResendDraftWithBodyWithResponse Send the content of one's own draft once more 重新提交
 	//
-	// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+	// By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft. Needs the right `draft.read`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9075,7 +9075,7 @@ type ClientWithResponsesInterface interface {
 
 	// ResendDraftWithResponse Send the content of one's own draft once more 重新提交
 	//
-	// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+	// By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft. Needs the right `draft.read`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -12325,7 +12325,7 @@ func (c *ClientWithResponses) RejectDraftWithResponse(ctx context.Context, id st
 
 // ResendDraftWithBodyWithResponse Send the content of one's own draft once more 重新提交
 //
-// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+// By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft. Needs the right `draft.read`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -12340,7 +12340,7 @@ func (c *ClientWithResponses) ResendDraftWithBodyWithResponse(ctx context.Contex
 
 // ResendDraftWithResponse Send the content of one's own draft once more 重新提交
 //
-// By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+// By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft. Needs the right `draft.read`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -343,7 +343,7 @@ export interface paths {
         put?: never;
         /**
          * Send the content of one's own draft once more 重新提交
-         * @description By who drafted it, of a draft that was rejected, withdrawn, expired or refused: the answer is the new draft. Needs the right `draft.read`.
+         * @description By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft. Needs the right `draft.read`.
          */
         post: operations["resend-draft"];
         delete?: never;

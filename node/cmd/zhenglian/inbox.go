@@ -172,7 +172,7 @@ func (o *client) printDraft(w io.Writer, c *sdk.DraftContent) {
 		}
 	}
 	if d.Erased {
-		fmt.Fprintln(w, o.say("内容已按期清除，只保留办理结果。", "The content has been erased on schedule; the decision is kept."))
+		fmt.Fprintln(w, o.say("内容已清除，只保留办理结果。", "The content has been erased; the decision is kept."))
 	}
 	for i := range c.Rows {
 		r := &c.Rows[i]

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/util"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
@@ -170,21 +171,75 @@ func (in *Inbox) Admit(who Person, key string, digest model.Digest, t Terms) (*B
 	if in.cfg.Full() {
 		return nil, model.E(model.CodeStorageFull)
 	}
-	in.mu.Lock()
-	n := in.next
-	in.next++
-	in.mu.Unlock()
 	t.Until = model.TimeOf(in.cfg.Clock().Add(in.cfg.Expires))
-	open := &Batch{ID: newID(n), Person: who, Terms: t, Key: key, Request: digest}
+	open := &Batch{Person: who, Terms: t, Key: key, Request: digest}
+	n, err := in.reserveBatch(open)
+	if err != nil {
+		return nil, err
+	}
+	open.ID = newID(n)
 	b := new(leveldb.Batch)
 	if err := putBatch(b, open); err != nil {
+		in.closes(n)
 		return nil, err
 	}
 	listed(b, n, t.Records)
 	if key != "" {
 		b.Put(requestKey(RequestKey(&who, key)), binary.BigEndian.AppendUint64(nil, n))
 	}
-	return open, in.commit(b)
+	if err := in.commit(b); err != nil {
+		in.closes(n)
+		return nil, err
+	}
+	in.opens(n, open) // the database may have been opened anew meanwhile
+	return open, nil
+}
+
+// reserveBatch takes a number for a batch that needs no approval, where its person has not too many open ones: who uses
+// them up, or lets them end, may open others.
+func (in *Inbox) reserveBatch(t *Batch) (uint64, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	own, now := 0, in.cfg.Clock()
+	for _, o := range in.open {
+		if o.by == t.Person.Principal && now.Before(o.until) {
+			own++
+		}
+	}
+	if own >= in.cfg.MaxEach {
+		return 0, model.E(model.CodeInboxFull).With("%d batches of yours are open already", own)
+	}
+	n := in.next
+	in.next++
+	in.open[n] = opened{t.Person.Principal, t.Until.Time()}
+	return n, nil
+}
+
+// opens and closes count a batch that may be used, or no longer.
+func (in *Inbox) opens(n uint64, t *Batch) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.open[n] = opened{t.Person.Principal, t.Until.Time()}
+}
+
+func (in *Inbox) closes(n uint64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.open, n)
+}
+
+// eachBatch reads every batch. Called with handle held, or before anybody else has the inbox.
+func (in *Inbox) eachBatch(f func(n uint64, t *Batch)) error {
+	it := in.db.NewIterator(util.BytesPrefix([]byte{'b'}), nil)
+	defer it.Release()
+	for it.Next() {
+		var t Batch
+		if err := json.Unmarshal(it.Value(), &t); err != nil {
+			return damaged(err)
+		}
+		f(binary.BigEndian.Uint64(it.Key()[1:]), &t)
+	}
+	return it.Error()
 }
 
 func (in *Inbox) readBatch(n uint64) (*Batch, error) {
@@ -300,7 +355,13 @@ func (in *Inbox) count(n uint64, id string, who *Person, drafts []model.Draft, b
 		return false, err
 	}
 	b.Put(counted, now)
-	return true, in.commit(b)
+	if err := in.commit(b); err != nil {
+		return true, err
+	}
+	if t.Used == t.Rows {
+		in.closes(n)
+	}
+	return true, nil
 }
 
 // countOf is what stands beside a batch of a request that was counted: how many operations, and a digest of them, since
@@ -324,6 +385,9 @@ func (in *Inbox) giveBack(n uint64, rows int, counted []byte) {
 	if err = putBatch(b, t); err == nil {
 		b.Delete(counted)
 		err = in.commit(b)
+	}
+	if err == nil {
+		in.opens(n, t)
 	}
 	if err != nil {
 		in.cfg.Logger.Warn("rows of a batch could not be given back", "batch", t.ID, "cause", err)

@@ -1,7 +1,6 @@
 package inbox
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -132,7 +131,11 @@ func (in *Inbox) eraseOne(h *Held, now time.Time) error {
 		return nil
 	}
 	age := now.Sub(h.Decision.At.Time())
-	if age < in.cfg.KeepText || (h.Erased && age < in.cfg.Keep) {
+	text := in.cfg.KeepText
+	if h.State == Expired { // as long again as it has waited, so that never more is kept than twice what may wait
+		text = min(text, h.Expires.Time().Sub(h.Created.Time()))
+	}
+	if (h.Erased || age < text) && age < in.cfg.Keep {
 		return nil
 	}
 	n := h.number()
@@ -157,17 +160,13 @@ func (in *Inbox) eraseOne(h *Held, now time.Time) error {
 
 // closeBatches forgets batches that ended long ago, with what was counted for them.
 func (in *Inbox) closeBatches(now time.Time) error {
-	in.handle.RLock()
 	var old []Batch
-	it := in.db.NewIterator(util.BytesPrefix([]byte{'b'}), nil)
-	for it.Next() {
-		var t Batch
-		if err := json.Unmarshal(it.Value(), &t); err == nil && now.Sub(t.Until.Time()) >= in.cfg.Keep {
-			old = append(old, t)
+	in.handle.RLock()
+	err := in.eachBatch(func(_ uint64, t *Batch) {
+		if now.Sub(t.Until.Time()) >= in.cfg.Keep {
+			old = append(old, *t)
 		}
-	}
-	it.Release()
-	err := it.Error()
+	})
 	in.handle.RUnlock()
 	if err != nil {
 		return err
@@ -201,5 +200,9 @@ func (in *Inbox) closeBatch(n uint64, t *Batch) error {
 			return err
 		}
 	}
-	return in.commit(b)
+	if err := in.commit(b); err != nil {
+		return err
+	}
+	in.closes(n)
+	return nil
 }

@@ -33,13 +33,13 @@ func TestExpiryAndErasure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	days(29)
+	days(6)
 	if ops, err := r.Operations(r.get(h.ID), true); err != nil || len(ops) != 1 {
-		t.Errorf("29 days after: %v %v", ops, err)
+		t.Errorf("6 days after: %v %v", ops, err)
 	}
-	days(2)
+	days(2) // longer than it has waited
 	if h = r.get(h.ID); !h.Erased || h.Content.IsZero() {
-		t.Errorf("31 days after: %+v", h)
+		t.Errorf("8 days after: %+v", h)
 	}
 	if _, err := r.Operations(h, false); code(err) != model.CodeNotFound {
 		t.Errorf("erased: %v", err)
@@ -47,7 +47,7 @@ func TestExpiryAndErasure(t *testing.T) {
 	if raw, err := r.db.Get(numberKey('c', h.number()), nil); err == nil {
 		t.Errorf("the content is still there: %s", raw)
 	}
-	days(60)
+	days(83)
 	if _, err := r.Get(h.ID); code(err) != model.CodeNotFound {
 		t.Errorf("91 days after: %v", err)
 	}
@@ -60,6 +60,27 @@ func TestExpiryAndErasure(t *testing.T) {
 	}
 	if next := r.hold(request(ann, "k", cancel("bj-scjg.1"))); next.ID == h.ID {
 		t.Error("an id is given twice")
+	}
+}
+
+// What somebody else has rejected is there for a month, to be sent again.
+func TestRejectedKeepsItsContent(t *testing.T) {
+	r := newRig(t)
+	h := r.hold(request(ann, "k", cancel("bj-scjg.1")))
+	if _, err := r.Reject(h.ID, bob, "no"); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	for _, tt := range []struct {
+		days   int
+		erased bool
+	}{{29, false}, {31, true}} {
+		if err := r.erase(h.Created.Time().AddDate(0, 0, tt.days)); err != nil || r.get(h.ID).Erased != tt.erased {
+			t.Errorf("%d days after: %+v, %v", tt.days, r.get(h.ID), err)
+		}
+	}
+	if ops, err := r.Operations(r.get(h.ID), true); code(err) != model.CodeNotFound {
+		t.Errorf("a month after: %v, %v", ops, err)
 	}
 }
 

@@ -96,6 +96,12 @@ func (in *Inbox) move(was *Held, to State, by *Person, reason string) (*Held, er
 			b.Put(listKey(n, ends[i].Record), nil)
 		}
 	}
+	// What somebody takes back he need not read here again, and what waits no longer is counted against nobody: kept, it
+	// would fill the disk.
+	if to == Withdrawn {
+		h.Erased = true
+		b.Delete(numberKey('c', n))
+	}
 	if err := put(b, &h); err != nil {
 		return nil, err
 	}
@@ -105,6 +111,9 @@ func (in *Inbox) move(was *Held, to State, by *Person, reason string) (*Held, er
 		return nil, err
 	}
 	in.forget(n)
+	if h.Batch != nil && to == Approved {
+		in.opens(n, &Batch{Person: h.Drafter, Terms: *h.Batch})
+	}
 	if h.onItsWay() {
 		in.mu.Lock()
 		in.unsent[n] = h.ID

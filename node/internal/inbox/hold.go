@@ -113,13 +113,14 @@ func (in *Inbox) reserve(h *Held) (uint64, error) {
 	if len(in.waiting) >= in.cfg.MaxWaiting || in.bytes+h.Bytes > in.cfg.MaxBytes {
 		return 0, model.E(model.CodeInboxFull)
 	}
-	own := 0
+	own, bytes := 0, h.Bytes
 	for _, w := range in.waiting {
 		if w.drafter == h.Drafter.Principal {
 			own++
+			bytes += w.bytes
 		}
 	}
-	if own >= in.cfg.MaxEach {
+	if own >= in.cfg.MaxEach || bytes > in.cfg.MaxBytes/4 {
 		return 0, model.E(model.CodeInboxFull).With("%d drafts of yours wait already", own)
 	}
 	n := in.next

@@ -26,9 +26,9 @@ type Config struct {
 	Policy
 
 	MaxWaiting int           // drafts that wait: 10,000
-	MaxEach    int           // of them, one person's: 2,000, so that nobody's mistake keeps the others from drafting
-	MaxBytes   int           // their content: 512 MiB
-	KeepText   time.Duration // a decided draft keeps its content so long: 30 days
+	MaxEach    int           // of them, one person's, and of open batches as many: 2,000, so that nobody's mistake keeps the others from drafting
+	MaxBytes   int           // the content of drafts that wait: 512 MiB; one person's a quarter of that
+	KeepText   time.Duration // a draft that was approved or rejected keeps its content so long: 30 days
 	Keep       time.Duration // and is itself kept so long: 90 days
 	Settle     time.Duration // the clock must have run steadily so long before anything expires: 1 hour
 	Every      time.Duration // between looks at the clock: 30 s; negative: none but Tick's
@@ -95,6 +95,7 @@ type Inbox struct {
 	mu      sync.Mutex
 	waiting map[uint64]waiting // guarded by mu: what is pending
 	unsent  map[uint64]string  // guarded by mu: ids of what is approved and has not reached intake
+	open    map[uint64]opened  // guarded by mu: batches that are not used up
 	bytes   int                // guarded by mu: of the content of what is pending
 	next    uint64             // guarded by mu: number of the next draft or batch
 	steady  steadiness         // guarded by mu
@@ -109,6 +110,12 @@ type waiting struct {
 	created, expires time.Time
 	drafter          string // principal
 	bytes            int
+}
+
+// opened is what is kept in memory of a batch that is not used up.
+type opened struct {
+	by    string // principal
+	until time.Time
 }
 
 // Create makes an empty inbox in a folder that has none.

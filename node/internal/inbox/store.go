@@ -124,6 +124,15 @@ func openDB(dir string, create bool) (*database, error) {
 // load reads what is kept in memory. Called with handle held for writing, or before anybody else has the inbox.
 func (in *Inbox) load() error {
 	held, unsent, bytes, next := map[uint64]waiting{}, map[uint64]string{}, 0, uint64(1)
+	open := map[uint64]opened{}
+	err := in.eachBatch(func(n uint64, t *Batch) {
+		if t.Used < t.Rows {
+			open[n] = opened{t.Person.Principal, t.Until.Time()}
+		}
+	})
+	if err != nil {
+		return err
+	}
 	for _, prefix := range []byte{'d', 'b'} {
 		it := in.db.NewIterator(util.BytesPrefix([]byte{prefix}), nil)
 		if it.Last() {
@@ -160,7 +169,7 @@ func (in *Inbox) load() error {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.waiting, in.unsent, in.bytes, in.next = held, unsent, bytes, max(in.next, next)
+	in.waiting, in.unsent, in.open, in.bytes, in.next = held, unsent, open, bytes, max(in.next, next)
 	return nil
 }
 
@@ -225,7 +234,7 @@ func (in *Inbox) Operations(h *Held, anew bool) ([]model.Draft, error) {
 		return nil, err
 	}
 	if raw == nil {
-		if h.Erased {
+		if now, err := in.Get(h.ID); h.Erased || (err == nil && now.Erased) { // it may have gone since h was read
 			return nil, model.E(model.CodeNotFound, "operations").With("the content has been erased")
 		}
 		return nil, damaged(errors.New("a draft without its content"))
