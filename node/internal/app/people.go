@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/user"
+	"strconv"
 	"strings"
 	"time"
 
@@ -88,7 +90,7 @@ func (n *Node) tellChanges(changes []auth.Changed) {
 			kind = "key"
 		}
 		err := n.access.Append(&sdk.AccessEntry{
-			Time: model.TimeOf(time.Now()), Action: c.What, Status: http.StatusOK, Count: 1, Records: []sdk.AccessRecord{{Kind: kind, ID: c.ID}},
+			Time: model.TimeOf(time.Now()), Person: c.By, Action: c.What, Status: http.StatusOK, Count: 1, Records: []sdk.AccessRecord{{Kind: kind, ID: c.ID}},
 		})
 		if err != nil {
 			n.log.Error("the access log does not say that people or keys have changed", "what", c.What, "id", c.ID, "error", err)
@@ -182,7 +184,24 @@ func People(cfg *Config) (*auth.Directory, error) {
 		return nil, err
 	}
 	unused := model.NewSalt()
-	return auth.OpenDirectory(cfg.dir, unused[:], policies, nil)
+	d, err := auth.OpenDirectory(cfg.dir, unused[:], policies, nil)
+	if err == nil {
+		d.By(operator())
+	}
+	return d, err
+}
+
+// operator is who runs this program on the node's machine, for the access log: people and keys are changed there by who may
+// write the node's folder, without a second person.
+func operator() string {
+	who := "os:" + strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		who = "os:" + u.Username
+	}
+	if by := os.Getenv("SUDO_USER"); by != "" {
+		who += ",sudo:" + by
+	}
+	return strings.ToValidUTF8(who[:min(len(who), 128)], "")
 }
 
 // registry is what the node's records say of the registry's tree and parties. Entries are in memory.

@@ -31,6 +31,7 @@ type Directory struct {
 	policies *Policies
 	registry Registry
 	now      func() time.Time
+	by       string // of what this process changes
 
 	mu         sync.Mutex  // held while the files are read or written
 	keys       []Entry     // under mu
@@ -47,6 +48,7 @@ type Directory struct {
 // keys.issue, keys.rotate (a successor was issued, and it ends earlier) or keys.revoke.
 type Changed struct {
 	What, ID string
+	By       string // who did it, as Directory.By; "" where somebody has edited the files
 }
 
 // contents is what stands in the two files.
@@ -108,6 +110,9 @@ func OpenDirectory(dir string, secret []byte, policies *Policies, registry Regis
 // directory is used.
 func (d *Directory) OnChange(f func([]Changed)) { d.changed = f }
 
+// By names who makes the changes of this process: the operating system's user. Set it before the directory is used.
+func (d *Directory) By(who string) { d.by = who }
+
 // Refresh reads the files again if another process has changed them. Files that cannot be read leave the directory as
 // it was and return the error.
 func (d *Directory) Refresh() (err error) {
@@ -148,6 +153,7 @@ func (d *Directory) Apply(change Change) (Applied, error) {
 	if err != nil {
 		return Applied{}, err
 	}
+	d.sign(&c, &out)
 	out = out.clone()
 	t, err := d.compile(c)
 	if err != nil {
@@ -158,6 +164,35 @@ func (d *Directory) Apply(change Change) (Applied, error) {
 	}
 	d.take(c, t)
 	return out, nil
+}
+
+// sign notes at all that a change has touched whose hand it was. The caller holds mu.
+func (d *Directory) sign(c *contents, out *Applied) {
+	if d.by == "" {
+		return
+	}
+	hand := &Hand{d.by, model.TimeOf(d.now())}
+	for _, was := range differences(contents{d.keys, d.users}, *c) {
+		if u := c.user(was.ID); u != nil {
+			u.Changed = hand
+		}
+		for i := range c.keys {
+			if c.keys[i].ID == was.ID {
+				c.keys[i].Changed = hand
+			}
+		}
+		if out.Key != nil && out.Key.ID == was.ID {
+			out.Key.Changed = hand
+		}
+	}
+}
+
+// hand is whose a change was: one that left the note as it was, was made by editing the file.
+func hand(before, now *Hand) string {
+	if now == nil || (before != nil && *before == *now) {
+		return ""
+	}
+	return now.By
 }
 
 // clone keeps what is returned apart from what is stored.
@@ -253,13 +288,13 @@ func differences(before, now contents) (out []Changed) {
 		u := &now.users[i]
 		switch was := users[u.ID]; {
 		case was == nil:
-			out = append(out, Changed{AddUser, u.ID})
+			out = append(out, Changed{AddUser, u.ID, hand(nil, u.Changed)})
 		case was.Disabled.IsZero() && !u.Disabled.IsZero():
-			out = append(out, Changed{DisableUser, u.ID})
+			out = append(out, Changed{DisableUser, u.ID, hand(was.Changed, u.Changed)})
 		case !was.Disabled.IsZero() && u.Disabled.IsZero():
-			out = append(out, Changed{EnableUser, u.ID})
+			out = append(out, Changed{EnableUser, u.ID, hand(was.Changed, u.Changed)})
 		case !reflect.DeepEqual(was, u):
-			out = append(out, Changed{ChangeUser, u.ID})
+			out = append(out, Changed{ChangeUser, u.ID, hand(was.Changed, u.Changed)})
 		}
 	}
 	keys := map[string]*Entry{}
@@ -270,11 +305,11 @@ func differences(before, now contents) (out []Changed) {
 		k := &now.keys[i]
 		switch was := keys[k.ID]; {
 		case was == nil:
-			out = append(out, Changed{IssueKey, k.ID})
+			out = append(out, Changed{IssueKey, k.ID, hand(nil, k.Changed)})
 		case was.Revoked.IsZero() && !k.Revoked.IsZero():
-			out = append(out, Changed{RevokeKey, k.ID})
+			out = append(out, Changed{RevokeKey, k.ID, hand(was.Changed, k.Changed)})
 		case !was.Expires.Time().Equal(k.Expires.Time()):
-			out = append(out, Changed{RotateKey, k.ID})
+			out = append(out, Changed{RotateKey, k.ID, hand(was.Changed, k.Changed)})
 		}
 	}
 	return out

@@ -14,6 +14,7 @@ import (
 func TestChanges(t *testing.T) {
 	d := store(t)
 	other := reopen(t, d.dir)
+	d.By("os:wang")
 	var told []Changed
 	other.OnChange(func(c []Changed) { told = append(told, c...) })
 	must := func(c Change) Applied {
@@ -50,9 +51,21 @@ func TestChanges(t *testing.T) {
 	if err := other.Refresh(); err != nil {
 		t.Fatal(err)
 	}
-	want := []Changed{{AddUser, u.ID}, {IssueKey, k.ID}, {DisableUser, u.ID}, {EnableUser, u.ID}, {RotateKey, k.ID}, {IssueKey, successor}, {RevokeKey, k.ID}}
+	const by = "os:wang"
+	want := []Changed{{AddUser, u.ID, by}, {IssueKey, k.ID, by}, {DisableUser, u.ID, by}, {EnableUser, u.ID, by}, {RotateKey, k.ID, by}, {IssueKey, successor, by}, {RevokeKey, k.ID, by}}
 	if !reflect.DeepEqual(told, want) {
 		t.Errorf("told %v, want %v", told, want)
+	}
+	// Who edits the file is nobody that the node knows of, and not the last one that it knew.
+	raw, err := os.ReadFile(d.path(PeopleFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(d.path(PeopleFile), []byte(strings.Replace(string(raw), "王芳", "王方方", 1))); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Refresh(); err != nil || told[len(told)-1] != (Changed{What: ChangeUser, ID: u.ID}) {
+		t.Errorf("edited: %v, %v", told[len(told)-1], err)
 	}
 	before := len(told)
 	if err := other.Refresh(); err != nil || len(told) != before {

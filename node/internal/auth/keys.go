@@ -37,6 +37,7 @@ type Entry struct {
 	Created model.Time     `json:"created"`
 	Expires model.Time     `json:"expires"` // zero: never
 	Revoked model.Time     `json:"revoked"` // zero: in use
+	Changed *Hand          `json:"changed,omitempty"`
 }
 
 // Grant is what a new key is to be: a user's, or one with an agency and roles of its own.

@@ -31,6 +31,13 @@ type User struct {
 	Pins     []model.Digest `json:"pins,omitempty"`     // SHA-256 of the SubjectPublicKeyInfo of client certificates
 	Created  model.Time     `json:"created"`
 	Disabled model.Time     `json:"disabled"` // zero: in use
+	Changed  *Hand          `json:"changed,omitempty"`
+}
+
+// Hand is who has changed a user or key last on the node's machine, and when: "os:wang", or "os:root,sudo:wang".
+type Hand struct {
+	By string     `json:"by"`
+	At model.Time `json:"at"`
 }
 
 // Subject is a user's name at an issuer: the claims iss and sub, byte for byte.
