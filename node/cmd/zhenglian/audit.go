@@ -17,6 +17,7 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/accesslog"
 	"github.com/zhenglian/zhenglian/node/internal/app"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
@@ -184,10 +185,25 @@ func (o *accessFlags) columns() []string {
 	return []string{"number", "time", "person", "id", "agency", "action", "records", "use", "decision", "policy", "status", "request"}
 }
 
+// actionNames is one or several actions, joined by commas, in Chinese words as in docs/roles.zh-CN.md.
+func actionNames(actions string) string {
+	names := strings.Split(actions, ",")
+	for i, name := range names {
+		for _, a := range auth.Actions {
+			if a.Name == name {
+				names[i] = a.Zh
+			}
+		}
+	}
+	return strings.Join(names, "、")
+}
+
 func (o *accessFlags) row(e *sdk.AccessEntry, most int) []string {
 	action := e.Action
 	if r, ok := model.Types[model.Type(action)]; ok {
 		action = o.say(r.Zh, r.En)
+	} else if o.lang == "zh" {
+		action = actionNames(action)
 	}
 	var records []string
 	for i, r := range e.Records {

@@ -154,6 +154,9 @@ func (x *exchange) about(op *model.Draft) {
 	}
 }
 
+// ownDraft is the policy that the access log names when somebody decides on what he drafted himself.
+const ownDraft = "own-draft"
+
 const (
 	defaultRows = 100
 	mostRows    = 500
@@ -194,9 +197,11 @@ func (a *API) row(ctx context.Context, d *sdk.HeldDraft, i int, op model.Draft) 
 	if !d.Mine && !d.MayDecide {
 		r.Operation.Confidential = nil
 	}
+	var public []byte
 	if op.Record != "" {
 		if view, _, err := a.records.View(ctx, op.Kind, op.Record); err == nil {
 			r.Record = &sdk.RowRecord{Version: view.Version, State: view.State}
+			public = view.Public
 			r.Moved = d.State == sdk.DraftPending && op.Version != 0 && op.Version != view.Version+1
 		}
 	}
@@ -220,10 +225,45 @@ func (a *API) row(ctx context.Context, d *sdk.HeldDraft, i int, op model.Draft) 
 			}
 		}
 	}
+	zh, en := changed(&op, public)
+	r.Zh, r.En = r.Zh+zh, r.En+en
 	if r.Moved {
 		r.Zh, r.En = r.Zh+"（记录已有变动，同意后将不被受理）", r.En+" (the record has moved on: approving will be refused)"
 	}
 	return r
+}
+
+// changed says what a change of a key or an endpoint puts in the place of what, public being the agency as it stands.
+func changed(op *model.Draft, public []byte) (zh, en string) {
+	var was model.Agency
+	if (op.Type != model.RotateKey && op.Type != model.SetEndpoint) || json.Unmarshal(public, &was) != nil {
+		return "", ""
+	}
+	if op.Type == model.SetEndpoint {
+		var to model.EndpointBody
+		if json.Unmarshal(op.Body, &to) != nil {
+			return "", ""
+		}
+		return fmt.Sprintf("，由 %q 改为 %q", was.Endpoint, to.Endpoint), fmt.Sprintf(", from %q to %q", was.Endpoint, to.Endpoint)
+	}
+	var old []string
+	for _, k := range was.Keys {
+		if !k.Retired {
+			old = append(old, k.ID+" ("+k.Alg+")")
+		}
+	}
+	var to struct {
+		Alg string    `json:"alg"`
+		New model.Key `json:"new"`
+	}
+	if json.Unmarshal(op.Body, &to) != nil {
+		return "", ""
+	}
+	keys := strings.Join(old, ", ")
+	if to.New.ID != "" {
+		return fmt.Sprintf("，现用密钥 %s，改为 %s (%s)", keys, to.New.ID, to.New.Alg), fmt.Sprintf(", key in use %s, new key %s (%s)", keys, to.New.ID, to.New.Alg)
+	}
+	return fmt.Sprintf("，现用密钥 %s；新密钥 %s 在同意后由节点生成", keys, to.Alg), fmt.Sprintf(", key in use %s; the node draws the new one, %s, once this is approved", keys, to.Alg)
 }
 
 // postApproveDraft lets a draft go, and answers like the write that it was.
@@ -288,6 +328,10 @@ func (a *API) decideDraft(x *exchange, to sdk.DraftState, content model.Digest, 
 		x.about(&ops[i])
 	}
 	if d.Mine || d.Drafter.Person == x.caller.Person() {
+		for t := range d.Types {
+			x.asked(ApprovalAction(t))
+		}
+		x.decision = Decision{Policy: ownDraft}
 		return d, model.E(model.CodeOwnDraft)
 	}
 	for t := range d.Types {
