@@ -74,7 +74,7 @@ No route has people.read and people.change yet: who may run commands on the node
 		b.WriteString("\n")
 	}
 	fmt.Fprintf(&b, "\n## %s\n\n%s\n", say("决定所依据的策略", "The policies that decide"), say(
-		"访问日志记下每次决定所依据的策略编号；`default-deny` 表示没有策略允许，`node:` 开头的是节点自己的策略。\n",
+		"访问日志记下每次决定所依据的策略编号；own-draft 表示试图办理本人提交的事项，`default-deny` 表示没有策略允许，`node:` 开头的是节点自己的策略。\n",
 		"The access log names the policy that each decision rests on: own-draft where somebody decides on what he drafted himself, `default-deny` where none permits, `node:…` one of the node's own.\n"))
 	fmt.Fprintf(&b, "| %s | %s |\n|---|---|\n", say("角色", "role"), say("策略", "policies"))
 	for _, r := range Roles {
