@@ -73,6 +73,7 @@ type API struct {
 
 	temporary string
 	exports   exports
+	pages     turns
 
 	access       Access
 	accessReader AccessReader

@@ -80,7 +80,7 @@ func (a *API) elsspByHolder(file bool) handler {
 			}
 			s.Types = append(s.Types, code)
 		}
-		page, err := a.search.Page(x.r.Context(), s, x.caller.Agency(), "", sdk.MaxFound, false)
+		page, err := x.find(s, "", sdk.MaxFound, false)
 		if err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ func (a *API) getSearch(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	page, err := a.search.Page(x.r.Context(), s, x.caller.Agency(), after, limit, count)
+	page, err := x.find(s, after, limit, count)
 	if err != nil {
 		return err
 	}
