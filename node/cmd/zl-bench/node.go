@@ -83,6 +83,9 @@ func startNode(ctx context.Context, env *environment) (*node, error) {
 	}
 	n.key = made.Keys["approver"]
 	n.serve, n.program = made.Dir, env.program
+	if err := fast(made.Dir); err != nil {
+		return nil, err
+	}
 	var args []string
 	if env.profile != "" {
 		if err := os.MkdirAll(env.profile, 0o755); err != nil {
@@ -96,6 +99,20 @@ func startNode(ctx context.Context, env *environment) (*node, error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// fast lets one key ask as often as it does here; the limit stays on.
+func fast(dir string) error {
+	const was, is = "\nrate_per_second: 0\n", "\nrate_per_second: 50000\n"
+	path := filepath.Join(dir, "zhenglian.yaml")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(raw), was) {
+		return fmt.Errorf("%s has no rate_per_second to change", path)
+	}
+	return os.WriteFile(path, []byte(strings.Replace(string(raw), was, is, 1)), 0o600)
 }
 
 // start starts the node's process and waits until it says that it is ready.

@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics of the access log. docs/ops/metrics.md lists them.
 type metrics struct {
 	entries prometheus.Counter
+	bytes   prometheus.Counter
 	failed  prometheus.Gauge
 	group   prometheus.Histogram
 	sync    prometheus.Histogram
@@ -14,6 +15,9 @@ func newMetrics() *metrics {
 	return &metrics{
 		entries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "zhenglian_accesslog_entries_total", Help: "Entries written to the access log.",
+		}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "zhenglian_accesslog_written_bytes_total", Help: "Bytes of those entries.",
 		}),
 		failed: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "zhenglian_accesslog_unavailable", Help: "1 while the access log cannot be written and signed-in requests are refused.",
@@ -32,5 +36,5 @@ func newMetrics() *metrics {
 // Collectors are the log's metrics, to be registered by who owns the registry.
 func (l *Log) Collectors() []prometheus.Collector {
 	m := l.metrics
-	return []prometheus.Collector{m.entries, m.failed, m.group, m.sync}
+	return []prometheus.Collector{m.entries, m.bytes, m.failed, m.group, m.sync}
 }

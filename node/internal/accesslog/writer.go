@@ -103,8 +103,9 @@ func (l *Log) put(b *batch, due <-chan time.Time) <-chan time.Time {
 			return nil
 		}
 	}
+	grown := len(b.frames)
 	l.mu.Lock()
-	l.queued -= len(b.frames)
+	l.queued -= grown
 	l.written = Head{Start: l.w.header.start, Count: l.written.Count + uint64(len(b.ends)), Hash: l.w.chain.head}
 	l.segments[len(l.segments)-1].end = l.w.end
 	if b.durable {
@@ -115,6 +116,7 @@ func (l *Log) put(b *batch, due <-chan time.Time) <-chan time.Time {
 	}
 	l.mu.Unlock()
 	l.metrics.entries.Add(float64(len(b.ends)))
+	l.metrics.bytes.Add(float64(grown))
 	if told {
 		l.failed.Store(false)
 		l.metrics.failed.Set(0)

@@ -41,7 +41,7 @@ type Config struct {
 	Lang          string       `yaml:"lang"` // zh or en: the language of the public page's first view
 	Ledger        LedgerConfig `yaml:"ledger"`
 	OIDC          []OIDC       `yaml:"oidc,omitempty"`  // identity providers whose users sign in here
-	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one key; 0: 50,000
+	RatePerSecond float64      `yaml:"rate_per_second"` // requests a second of one person or key; 0: 2,000
 	// TrustedProxies are addresses and networks of reverse proxies ("10.1.2.3", "10.1.2.0/28"): behind them, who is counted
 	// by address is the one that their X-Forwarded-For names last, not the proxy.
 	TrustedProxies []string `yaml:"trusted_proxies,omitempty"`

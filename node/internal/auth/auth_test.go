@@ -257,6 +257,15 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// At the rate that a node has by itself a key that never rests does not fill a disk in days.
+func TestRateByItself(t *testing.T) {
+	l := NewLimits(Rates{})
+	const entry, day = 250, 24 * 60 * 60 // bytes of the access log, seconds
+	if perDay := float64(l.principals.limit) * entry * day; perDay > 50e9 {
+		t.Errorf("%.0f bytes of access log a day", perDay)
+	}
+}
+
 func FuzzDecodeKeys(f *testing.F) {
 	k := store(f)
 	issue(f, k, Grant{Name: "a", Agency: "bj-scjg", Roles: []Role{Drafter}})

@@ -9,9 +9,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Rates are the limits of a node. They protect the node from one caller's mistake; they are no quota.
+// Rates are the limits of a node. They protect the node from one caller's mistake, and its disk: each request leaves some
+// 250 bytes in the access log, which nothing removes. They are no quota.
 type Rates struct {
-	PrincipalPerSecond float64 // requests of one principal; default 50,000
+	PrincipalPerSecond float64 // requests of one principal; default 2,000
 	PrincipalBurst     int     // default 10,000
 	AddressPerSecond   float64 // of one address: failed sign-ins, and requests of each open route; default 20
 	AddressBurst       int     // default 100
@@ -23,7 +24,7 @@ func (r Rates) withDefaults() Rates {
 	for _, d := range []struct {
 		at  *float64
 		def float64
-	}{{&r.PrincipalPerSecond, 50_000}, {&r.AddressPerSecond, 20}} {
+	}{{&r.PrincipalPerSecond, 2000}, {&r.AddressPerSecond, 20}} {
 		if *d.at <= 0 {
 			*d.at = d.def
 		}

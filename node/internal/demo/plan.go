@@ -65,7 +65,8 @@ func plan(base int, ledger, ledgerAdmin, lang string, now time.Time) app.Plan {
 	node := func(i int, id model.NodeID, msp model.MSPID, zh, en string, home model.AgencyID, agencies ...app.AgencyPlan) app.NodePlan {
 		return app.NodePlan{
 			ID: id, Msp: msp, NameZh: zh, NameEn: en, Home: home, Lang: lang, Agencies: agencies,
-			Listen: fmt.Sprintf("127.0.0.1:%d", base+i), Admin: fmt.Sprintf("127.0.0.1:%d", base+1000+i),
+			RatePerSecond: 50_000, // who tries it out or measures may ask as fast as it answers
+			Listen:        fmt.Sprintf("127.0.0.1:%d", base+i), Admin: fmt.Sprintf("127.0.0.1:%d", base+1000+i),
 		}
 	}
 	return app.Plan{
