@@ -220,7 +220,7 @@ func restoreCommand() *cobra.Command {
 			o.Progress = progress(c.ErrOrStderr(), say("个区块", "blocks"))
 			r, err := app.Restore(c.Context(), args[0], k, dir, o)
 			if err != nil {
-				return err
+				return restoreFailed(err)
 			}
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(r)
@@ -228,6 +228,7 @@ func restoreCommand() *cobra.Command {
 			w := c.OutOrStdout()
 			tell(w, "%s  节点 %s（%s）\n备份距今 %s（%s）\n%d 个区块，%d 个位置，均已校验\n记录摘要  %s\n", "%s  node %s of %s\nthe backup is %s old (%s)\n%d blocks, %d positions, all verified\nrecords  %s\n", dir, r.Node, r.Msp, age(r.Age),
 				beijing(r.Created), r.Blocks, r.Position, r.Records)
+			fmt.Fprintln(w, proven(r.Proof))
 			for _, name := range r.Outside {
 				tell(w, "缺少：zhenglian.yaml 中写有 %s，但它不在节点文件夹内：请放回\n", "missing: %s is named in zhenglian.yaml and was not in the node's folder: put it back\n", name)
 			}
@@ -243,6 +244,7 @@ func restoreCommand() *cobra.Command {
 	c.Flags().StringVar(&o.Admin, "admin", "", "another address of metrics and details than before")
 	c.Flags().BoolVar(&confirm, "confirm", false, "instead: say that people, roles, policies and keys of the restored node in --dir were looked through")
 	c.Flags().BoolVar(&o.KeepKeys, "keep-keys", false, "API keys go on, those too that were revoked after the backup")
+	c.Flags().BoolVar(&o.AcceptDifference, "accept-difference", false, "go on where the records made from the blocks are not those that the saved node had")
 	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
 	s.openFlags(c)
 	require(c, "dir")

@@ -120,6 +120,7 @@ func (n *Node) backup(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	m := backup.Manifest{Records: n.known()} // before the cuts, which are to be near one another: it takes its time
 	ours := func(first bool) error {
 		for _, k := range n.kept {
 			if k.first != first {
@@ -134,7 +135,6 @@ func (n *Node) backup(w io.Writer) error {
 	if err := ours(true); err != nil {
 		return err
 	}
-	var m backup.Manifest
 	m.Waiting, _, _ = n.outbox.Depth()
 	if err := t.Database("outbox", n.outbox.Copy); err != nil {
 		return err
@@ -323,7 +323,7 @@ func backupStopped(c *Config, w io.Writer) error {
 	if err := c.plain(t, nil, true); err != nil {
 		return err
 	}
-	return t.Close(backup.Manifest{Blocks: height, Waiting: -1})
+	return t.Close(backup.Manifest{Blocks: height, Waiting: -1, Records: c.known(height)})
 }
 
 // Saved says what a backup holds.

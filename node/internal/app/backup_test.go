@@ -148,6 +148,9 @@ func TestBackupUnderLoad(t *testing.T) {
 	stop()
 
 	r := w.restore("beijing", file)
+	if r.Proof != app.ProofEqual {
+		t.Errorf("the restored node is not proven equal: %q", r.Proof)
+	}
 	if r.Blocks != saved.Blocks || r.Blocks == 0 {
 		t.Errorf("restored to %d blocks, saved %d", r.Blocks, saved.Blocks)
 	}

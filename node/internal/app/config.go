@@ -118,6 +118,9 @@ type LedgerServer struct {
 // LoadConfig reads a node's configuration from its folder. A folder that is just being switched to another ledger
 // has none that could be used.
 func LoadConfig(dir string) (*Config, error) {
+	if err := wholeFolder(dir); err != nil {
+		return nil, err
+	}
 	kind, err := migrate.Interrupted(dir)
 	if err != nil {
 		return nil, err

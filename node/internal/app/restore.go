@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,14 +45,18 @@ type restoredFrom struct {
 	CaughtUp bool      `json:"caught_up"`
 
 	KeysKept  bool      `json:"keys_kept"`
+	Proof     string    `json:"proof,omitempty"`    // what holding the records against the saved node's gave
 	Confirmed time.Time `json:"confirmed,omitzero"` // when the operator had looked through people and policies
 }
 
 // RestoreOptions change what cannot stay as it was on another machine.
 type RestoreOptions struct {
-	Listen, Admin string                   // "": as it was
-	KeepKeys      bool                     // API keys go on, those too that were revoked since
-	Progress      func(done, total uint64) // of blocks that are verified again
+	Listen, Admin string // "": as it was
+	KeepKeys      bool   // API keys go on, those too that were revoked since
+
+	AcceptDifference bool // go on where the records are not those that the saved node had (DiffersError)
+
+	Progress func(done, total uint64) // of blocks that are verified again
 }
 
 // Restored says what a restored node holds.
@@ -64,25 +67,25 @@ type Restored struct {
 	Blocks   uint64        `json:"blocks"`
 	Position uint64        `json:"position"`
 	Records  string        `json:"records"` // digest, which every node has at this height
+	Proof    string        `json:"proof"`   // ProofEqual, ProofDiffers or ProofNone
 	Outside  []string      `json:"outside"` // files that the configuration names and the backup has not
 	Alone    bool          `json:"alone"`   // the ledger is made from the backup too: nothing gives back what came after it
 
 	KeysEnded   int `json:"keys_ended"`
 	Invitations int `json:"invitations_dropped"`
+	Batches     int `json:"batches_closed"`
 }
 
-// Restore makes a node's folder from a backup. The folder must be new or empty; it has its name only once all is in it
-// and every block was verified. A call that was cut off is called again.
-func Restore(ctx context.Context, path string, k backup.Key, dir string, o RestoreOptions) (*Restored, error) {
+// Restore makes a node's folder from a backup. The folder must be new or empty; it has its name only once all is in it,
+// every block was verified, and the records made from them are those that the saved node had (*DiffersError else). A call
+// that was cut off is called again.
+//
+// Crash argument: all is made in a folder of another name, which halfMark keeps from being served. The mark goes once the
+// folder is whole and on the disk, and only then it gets its name, by one rename. Whatever ends the process before that
+// leaves a folder that the next call removes and makes anew.
+func Restore(ctx context.Context, path string, k backup.Key, dir string, o RestoreOptions) (out *Restored, err error) {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return nil, fmt.Errorf("%s is not empty: nothing is ever overwritten; choose another --dir", dir)
-	}
-	work := strings.TrimRight(dir, "/") + ".restoring"
-	if err := os.RemoveAll(work); err != nil {
-		return nil, err
-	}
-	if err := mkdir(work); err != nil {
-		return nil, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -93,56 +96,100 @@ func Restore(ctx context.Context, path string, k backup.Key, dir string, o Resto
 	if err != nil {
 		return nil, err
 	}
-	sink := &restoring{dir: work, dbs: map[string]*leveldb.DB{}}
-	info, manifest, err := backup.Read(plain, sink)
-	for _, e := range manifest.Entries { // an empty database is there all the same
-		if name, ok := strings.CutSuffix(e.Name, ".000000.kv"); ok && err == nil {
-			_, err = sink.database(name)
+	work := strings.TrimRight(dir, "/") + ".restoring"
+	if err := os.RemoveAll(work); err != nil {
+		return nil, err
+	}
+	if err := mkdir(work); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil { // it has keys in it
+			err = errors.Join(err, os.RemoveAll(work))
 		}
+	}()
+	if err := errors.Join(writeNew(filepath.Join(work, halfMark), nil, 0o600), syncDir(work)); err != nil {
+		return nil, err
 	}
-	if err = errors.Join(err, sink.close()); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(work))
+	restoreAt("begun")
+	out = &Restored{Dir: dir}
+	m, err := out.unpack(plain, work)
+	if err != nil {
+		return nil, err
 	}
-	out := &Restored{Info: info, Dir: dir, Age: time.Since(info.Created)}
+	restoreAt("unpacked")
 	if err := vault.Restored(filepath.Join(work, "vault")); err != nil {
 		return nil, err
 	}
 	if err := out.endRights(work, o.KeepKeys); err != nil {
 		return nil, err
 	}
-	mark, err := json.Marshal(restoredFrom{Backup: info.Created, Restored: time.Now().UTC(), KeysKept: o.KeepKeys})
-	if err != nil {
-		return nil, err
-	}
-	if err := writeNew(filepath.Join(work, restoredMark), mark, 0o600); err != nil {
-		return nil, err
-	}
+	restoreAt("rights ended")
 	cfg, err := adapt(work, o, out)
 	if err != nil {
 		return nil, err
 	}
-	r, err := Reindex(ctx, cfg, o.Progress)
-	if err != nil {
+	if err := out.rebuild(ctx, cfg, m, o); err != nil {
 		return nil, err
 	}
-	if out.Blocks, out.Position, out.Records = r.Height, r.Position, r.After; r.Height != manifest.Blocks {
-		return nil, fmt.Errorf("the backup says %d blocks, but its archive has %d", manifest.Blocks, r.Height)
-	}
+	restoreAt("records made")
 	if out.Alone = cfg.Ledger.Embedded != ""; out.Alone {
 		if err := restoreLedger(cfg); err != nil {
 			return nil, err
 		}
 	}
-	if err := syncTree(work); err != nil {
+	restoreAt("ledger made")
+	mark := restoredFrom{Backup: out.Created, Restored: time.Now().UTC(), KeysKept: o.KeepKeys, Proof: out.Proof}
+	if err := errors.Join(mark.write(work), syncTree(work)); err != nil {
 		return nil, err
 	}
+	restoreAt("whole")
+	if err := errors.Join(os.Remove(filepath.Join(work, halfMark)), syncDir(work)); err != nil {
+		return nil, err
+	}
+	restoreAt("unmarked")
 	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	if err := os.Rename(work, dir); err != nil {
 		return nil, err
 	}
+	restoreAt("named")
 	return out, syncDir(filepath.Dir(dir))
+}
+
+// restoreAt is told of each place where a restore may end; tests end it there.
+var restoreAt = func(where string) {}
+
+// unpack puts a tape into a folder.
+func (r *Restored) unpack(plain io.Reader, work string) (m backup.Manifest, err error) {
+	sink := &restoring{dir: work, dbs: map[string]*leveldb.DB{}}
+	r.Info, m, err = backup.Read(plain, sink)
+	for _, e := range m.Entries { // an empty database is there all the same
+		if name, ok := strings.CutSuffix(e.Name, ".000000.kv"); ok && err == nil {
+			_, err = sink.database(name)
+		}
+	}
+	r.Age = time.Since(r.Created)
+	return m, errors.Join(err, sink.close())
+}
+
+// rebuild makes the records from the blocks and holds them against the saved node's.
+func (r *Restored) rebuild(ctx context.Context, cfg *Config, m backup.Manifest, o RestoreOptions) error {
+	var at uint64
+	if m.Records != nil {
+		at = m.Records.Blocks
+	}
+	made, then, err := reindex(ctx, cfg, at, o.Progress)
+	if err != nil {
+		return err
+	}
+	if made.Height != m.Blocks || at > made.Height {
+		return fmt.Errorf("the backup says %d blocks, but its archive has %d", max(m.Blocks, at), made.Height)
+	}
+	r.Blocks, r.Position, r.Records = made.Height, made.Position, made.After
+	r.Proof, err = o.compare(m.Records, r.Stores["records"], then)
+	return err
 }
 
 // adapt writes the configuration as it is to be here, and names what the backup has not.
@@ -259,6 +306,7 @@ func (s *restoring) Begin(info backup.Info) error {
 }
 
 func (s *restoring) File(name string, mode, _ int64, r io.Reader) error {
+	restoreAt("file " + name)
 	path := filepath.Join(s.dir, filepath.FromSlash(name))
 	if err := mkdir(filepath.Dir(path)); err != nil {
 		return err

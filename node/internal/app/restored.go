@@ -12,12 +12,14 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/accesslog"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/node/internal/inbox"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // What was taken from somebody after the backup, a restore would give back: a leaked key that was revoked is in the
 // backup as one in use, a dismissed clerk as one who works here. Keys and invitations are texts that anybody may hold, so
-// they end with the restore. People, their roles and the node's own policies stay, since the node is of no use without
+// they end with the restore. So do open batches: what was sent under them after the backup is not counted in it, and could
+// be sent again as something else. People, their roles and the node's own policies stay, since the node is of no use without
 // them: the operator looks through them, and until he says that he has, doctor names it. Browsers' sessions are in no
 // backup.
 
@@ -38,6 +40,9 @@ func (r *Restored) endRights(dir string, keepKeys bool) (err error) {
 	}
 	r.Invitations = len(invitations)
 	if err := os.RemoveAll(filepath.Join(dir, invitationsDir)); err != nil {
+		return err
+	}
+	if r.Batches, err = inbox.CloseBatches(filepath.Join(dir, inboxDir), r.Created); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	log, err := accesslog.Open(filepath.Join(dir, AccessLogDir), accesslog.Options{})

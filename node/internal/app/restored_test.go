@@ -36,6 +36,10 @@ func TestRestoredRights(t *testing.T) {
 	if _, _, err := invitations.New(invite.Record{Node: "harbour", Expires: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
+	terms := sdk.BatchTerms{Name: "补录", File: model.DigestOf(nil), Rows: 10, Type: model.LicenceIssue}
+	if b, err := w.client("beijing", "drafter").RegisterBatch(t.Context(), terms, "batch"); err != nil || b.State != sdk.BatchOpen {
+		t.Fatalf("%+v, %v", b, err)
+	}
 	file := filepath.Join(w.dir, "beijing.backup")
 	if _, err := app.Backup(t.Context(), w.config("beijing"), file, phrase(t), nil, func(int64) {}); err != nil {
 		t.Fatal(err)
@@ -56,7 +60,7 @@ func TestRestoredRights(t *testing.T) {
 
 	dir := filepath.Join(w.dir, "ended")
 	r, err := app.Restore(t.Context(), file, phrase(t), dir, app.RestoreOptions{Listen: w.config("beijing").Listen, Admin: w.config("beijing").Admin, Progress: func(uint64, uint64) {}})
-	if err != nil || r.KeysEnded == 0 || r.Invitations != 1 {
+	if err != nil || r.KeysEnded == 0 || r.Invitations != 1 || r.Batches != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if err := errors.Join(os.Rename(w.node("beijing"), w.node("beijing")+".lost"), os.Rename(dir, w.node("beijing"))); err != nil {

@@ -55,7 +55,15 @@ type Entry struct {
 type Manifest struct {
 	Blocks  uint64  `json:"blocks"`  // of the archive
 	Waiting int     `json:"waiting"` // operations in the outbox
+	Records *Known  `json:"records,omitempty"`
 	Entries []Entry `json:"entries"`
+}
+
+// Known is what a node's records were at a height: whoever makes them again from the blocks comes to the same digest.
+// A node whose records could not be read has none.
+type Known struct {
+	Blocks uint64       `json:"blocks"` // at most those of the archive
+	Digest model.Digest `json:"digest"`
 }
 
 // Writer writes a tape. It is for one goroutine.
@@ -223,7 +231,7 @@ func readJSON(r io.Reader, v any) error {
 
 // local says that a name stays below the folder that it is restored to.
 func local(name string) bool {
-	return name != "" && len(name) <= 1000 && path.Clean(name) == name && !path.IsAbs(name) && name != ".." && !strings.HasPrefix(name, "../") && !strings.ContainsAny(name, "\\\x00")
+	return name != "" && len(name) <= 1000 && path.Clean(name) == name && name != "." && !path.IsAbs(name) && name != ".." && !strings.HasPrefix(name, "../") && !strings.ContainsAny(name, "\\\x00")
 }
 
 func pairs(h *tar.Header, r io.Reader, sink Sink) error {
