@@ -165,3 +165,22 @@ func TestRestoreKilled(t *testing.T) {
 		afterwards(fmt.Sprintf("kill %d after %s", i, after))
 	}
 }
+
+// A restored node that notes that it has caught up and an operator who confirms lose nothing of one another.
+func TestRestoredNotes(t *testing.T) {
+	for range 50 {
+		dir := t.TempDir()
+		if err := new(restoredFrom).write(dir); err != nil {
+			t.Fatal(err)
+		}
+		errs := make(chan error, 2)
+		go func() { errs <- updateRestored(dir, func(m *restoredFrom) { m.CaughtUp = true }) }()
+		go func() { errs <- ConfirmRestored(&Config{dir: dir}) }()
+		if err := errors.Join(<-errs, <-errs); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := readRestored(dir); err != nil || !m.CaughtUp || m.Confirmed.IsZero() {
+			t.Fatalf("%+v, %v", m, err)
+		}
+	}
+}

@@ -409,18 +409,14 @@ func (n *Node) catchUp(ctx context.Context) {
 	if n.follower.AtHead(ctx, n.started) != nil {
 		return // ctx has ended
 	}
-	m, err := readRestored(n.cfg.dir)
-	if err == nil {
-		m.CaughtUp = true
-		err = m.write(n.cfg.dir)
-	}
-	if err != nil {
+	var from time.Time
+	if err := updateRestored(n.cfg.dir, func(m *restoredFrom) { m.CaughtUp, from = true, m.Backup }); err != nil {
 		n.log.Warn("that the restored node has caught up could not be noted; the next start waits again", "error", err)
 	}
 	n.restored.Store(false)
 	if n.cfg.Ledger.Embedded != "" {
-		n.log.Warn("the ledger and its node are as the backup has them, and accept; what was accepted after the backup is lost", "backup", m.Backup, "blocks", n.records.Height())
+		n.log.Warn("the ledger and its node are as the backup has them, and accept; what was accepted after the backup is lost", "backup", from, "blocks", n.records.Height())
 		return
 	}
-	n.log.Info("the restored node has all that the ledger has, and accepts", "backup", m.Backup, "blocks", n.records.Height())
+	n.log.Info("the restored node has all that the ledger has, and accepts", "backup", from, "blocks", n.records.Height())
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -87,16 +88,33 @@ func (m *restoredFrom) write(dir string) error {
 	return syncDir(dir)
 }
 
-// ConfirmRestored notes that the operator has looked through what a restore gave back. The node may be running: where it
-// notes at the same moment that it has caught up, one of the two is lost, and is noted again at the next start or call.
+// updateRestored changes the note of a restored node; the node and an operator's command may do so at once.
+func updateRestored(dir string, change func(*restoredFrom)) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close() // and with it the lock
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	m, err := readRestored(dir)
+	if err != nil {
+		return err
+	}
+	change(m)
+	return m.write(dir)
+}
+
+// ConfirmRestored notes that the operator has looked through what a restore gave back. The node may be running.
 func ConfirmRestored(cfg *Config) error {
-	m, err := readRestored(cfg.dir)
+	err := updateRestored(cfg.dir, func(m *restoredFrom) {
+		if m.Confirmed.IsZero() {
+			m.Confirmed = time.Now().UTC()
+		}
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s was not restored from a backup", cfg.dir)
 	}
-	if err != nil || !m.Confirmed.IsZero() {
-		return err
-	}
-	m.Confirmed = time.Now().UTC()
-	return m.write(cfg.dir)
+	return err
 }

@@ -37,7 +37,7 @@ func TestRestoredRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	terms := sdk.BatchTerms{Name: "补录", File: model.DigestOf(nil), Rows: 10, Type: model.LicenceIssue}
-	if b, err := w.client("beijing", "drafter").RegisterBatch(t.Context(), terms, "batch"); err != nil || b.State != sdk.BatchOpen {
+	if b, err := w.client("beijing", "drafter").RegisterBatch(t.Context(), terms, "batch"); err != nil || b.Batch.State != sdk.BatchOpen {
 		t.Fatalf("%+v, %v", b, err)
 	}
 	file := filepath.Join(w.dir, "beijing.backup")
