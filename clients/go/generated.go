@@ -70,6 +70,7 @@ const (
 	ProblemCodeInternal                ProblemCode = "internal"
 	ProblemCodeInvalidJson             ProblemCode = "invalid_json"
 	ProblemCodeIssuerUnreachable       ProblemCode = "issuer_unreachable"
+	ProblemCodeKeyShown                ProblemCode = "key_shown"
 	ProblemCodeKeyUnknown              ProblemCode = "key_unknown"
 	ProblemCodeLedgerUnavailable       ProblemCode = "ledger_unavailable"
 	ProblemCodeLevelUnsupported        ProblemCode = "level_unsupported"
@@ -224,6 +225,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeInvalidJson:
 		return true
 	case ProblemCodeIssuerUnreachable:
+		return true
+	case ProblemCodeKeyShown:
 		return true
 	case ProblemCodeKeyUnknown:
 		return true
@@ -713,6 +716,28 @@ func (e ExportLicencesParamsFormat) Valid() bool {
 	}
 }
 
+// APIKey defines model for APIKey.
+type APIKey struct {
+	Agency  *string   `json:"agency,omitempty"`
+	Created string    `json:"created"`
+	Expires *string   `json:"expires,omitempty"`
+	Id      string    `json:"id"`
+	Name    string    `json:"name"`
+	Revoked *string   `json:"revoked,omitempty"`
+	Roles   *[]string `json:"roles,omitempty"`
+
+	// User Whose agency and roles it has; without one it has its own.
+	User *string `json:"user,omitempty"`
+}
+
+// APIKeyPage defines model for APIKeyPage.
+type APIKeyPage struct {
+	Keys *[]APIKey `json:"keys"`
+
+	// Next Pass as after; absent on the last page.
+	Next *string `json:"next,omitempty"`
+}
+
 // AccessEntry defines model for AccessEntry.
 type AccessEntry struct {
 	Action    string          `json:"action"`
@@ -1141,6 +1166,15 @@ type LicencePage struct {
 	Next     *string         `json:"next,omitempty"`
 }
 
+// NewAPIKey defines model for NewAPIKey.
+type NewAPIKey struct {
+	Agency  *string   `json:"agency,omitempty"`
+	Expires string    `json:"expires"`
+	Name    string    `json:"name"`
+	Roles   *[]string `json:"roles,omitempty"`
+	User    *string   `json:"user,omitempty"`
+}
+
 // NewDelegation defines model for NewDelegation.
 type NewDelegation struct {
 	Agency *string    `json:"agency,omitempty"`
@@ -1230,6 +1264,15 @@ type Party struct {
 	NameZh string    `json:"name_zh"`
 	Trades *[]string `json:"trades"`
 	Uscc   string    `json:"uscc"`
+}
+
+// PeopleChanged defines model for PeopleChanged.
+type PeopleChanged struct {
+	Key *APIKey `json:"key,omitempty"`
+
+	// Token The key itself, of one that was made just now. It is shown this once.
+	Token *string `json:"token,omitempty"`
+	User  *User   `json:"user,omitempty"`
 }
 
 // Problem defines model for Problem.
@@ -1353,6 +1396,12 @@ type StatusWord struct {
 	Status string `json:"status"`
 }
 
+// Subject defines model for Subject.
+type Subject struct {
+	Issuer  string `json:"issuer"`
+	Subject string `json:"subject"`
+}
+
 // Use defines model for Use.
 type Use struct {
 	BusinessCode *string `json:"businessCode,omitempty"`
@@ -1361,6 +1410,53 @@ type Use struct {
 	OrgName      *string `json:"orgName,omitempty"`
 	Purpose      *string `json:"purpose,omitempty"`
 	Username     *string `json:"username,omitempty"`
+}
+
+// User defines model for User.
+type User struct {
+	Agency  *string `json:"agency,omitempty"`
+	Created string  `json:"created"`
+
+	// Disabled Since when, of a user who may not sign in.
+	Disabled *string `json:"disabled,omitempty"`
+	Id       string  `json:"id"`
+	Name     string  `json:"name"`
+
+	// Party A party that the node hosts; either this or agency.
+	Party *string `json:"party,omitempty"`
+
+	// Pins SHA-256 of the public keys of client certificates.
+	Pins  *[]string `json:"pins,omitempty"`
+	Roles *[]string `json:"roles"`
+
+	// Subjects Who the user is at identity providers.
+	Subjects *[]Subject `json:"subjects,omitempty"`
+
+	// Version Counts changes, from 1.
+	Version int64 `json:"version"`
+}
+
+// UserPage defines model for UserPage.
+type UserPage struct {
+	// Next Pass as after; absent on the last page.
+	Next  *string `json:"next,omitempty"`
+	Users *[]User `json:"users"`
+}
+
+// UserSpec defines model for UserSpec.
+type UserSpec struct {
+	Agency   *string    `json:"agency,omitempty"`
+	Name     string     `json:"name"`
+	Party    *string    `json:"party,omitempty"`
+	Pins     *[]string  `json:"pins,omitempty"`
+	Roles    *[]string  `json:"roles"`
+	Subjects *[]Subject `json:"subjects,omitempty"`
+	Version  *int64     `json:"version,omitempty"`
+}
+
+// UserVersion defines model for UserVersion.
+type UserVersion struct {
+	Version *int64 `json:"version,omitempty"`
 }
 
 // Verdict defines model for Verdict.
@@ -1532,6 +1628,12 @@ type ApproveDraftParams struct {
 // ApproveDraftParamsWait defines parameters for ApproveDraft.
 type ApproveDraftParamsWait string
 
+// DrawApiKeyParams defines parameters for DrawApiKey.
+type DrawApiKeyParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // RejectDraftParams defines parameters for RejectDraft.
 type RejectDraftParams struct {
 	// IdempotencyKey 1 to 128 visible ASCII characters.
@@ -1582,6 +1684,27 @@ type NewImportMultipartBody struct {
 
 	// Sheet Of a workbook: a sheet's name or number.
 	Sheet *string `json:"sheet,omitempty"`
+}
+
+// ApiKeysParams defines parameters for ApiKeys.
+type ApiKeysParams struct {
+	// After Only those that came after this id: next of the page before.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit At most so many.
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// IssueApiKeyParams defines parameters for IssueApiKey.
+type IssueApiKeyParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// RevokeApiKeyParams defines parameters for RevokeApiKey.
+type RevokeApiKeyParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // IssueParams defines parameters for Issue.
@@ -1645,6 +1768,39 @@ type SubmitParamsWait string
 // Submit202JSONResponseBody defines parameters for Submit.
 type Submit202JSONResponseBody struct {
 	union json.RawMessage
+}
+
+// PeopleParams defines parameters for People.
+type PeopleParams struct {
+	// After Only those that came after this id: next of the page before.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit At most so many.
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// AddUserParams defines parameters for AddUser.
+type AddUserParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ChangeUserParams defines parameters for ChangeUser.
+type ChangeUserParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// DisableUserParams defines parameters for DisableUser.
+type DisableUserParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// EnableUserParams defines parameters for EnableUser.
+type EnableUserParams struct {
+	// IdempotencyKey 1 to 128 visible ASCII characters.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // HistoryParams defines parameters for History.
@@ -2027,6 +2183,9 @@ type RegisterBatchJSONRequestBody = BatchTerms
 // ApproveDraftJSONRequestBody defines body for ApproveDraft for application/json ContentType.
 type ApproveDraftJSONRequestBody = DraftApproval
 
+// DrawApiKeyJSONRequestBody defines body for DrawApiKey for application/json ContentType.
+type DrawApiKeyJSONRequestBody = Nothing
+
 // RejectDraftJSONRequestBody defines body for RejectDraft for application/json ContentType.
 type RejectDraftJSONRequestBody = DraftReason
 
@@ -2042,6 +2201,12 @@ type NewImportMultipartRequestBody NewImportMultipartBody
 // CancelImportJSONRequestBody defines body for CancelImport for application/json ContentType.
 type CancelImportJSONRequestBody = Nothing
 
+// IssueApiKeyJSONRequestBody defines body for IssueApiKey for application/json ContentType.
+type IssueApiKeyJSONRequestBody = NewAPIKey
+
+// RevokeApiKeyJSONRequestBody defines body for RevokeApiKey for application/json ContentType.
+type RevokeApiKeyJSONRequestBody = Nothing
+
 // IssueJSONRequestBody defines body for Issue for application/json ContentType.
 type IssueJSONRequestBody = NewLicence
 
@@ -2050,6 +2215,18 @@ type LicenceActJSONRequestBody = LicenceAct
 
 // SubmitJSONRequestBody defines body for Submit for application/json ContentType.
 type SubmitJSONRequestBody = Drafts
+
+// AddUserJSONRequestBody defines body for AddUser for application/json ContentType.
+type AddUserJSONRequestBody = UserSpec
+
+// ChangeUserJSONRequestBody defines body for ChangeUser for application/json ContentType.
+type ChangeUserJSONRequestBody = UserSpec
+
+// DisableUserJSONRequestBody defines body for DisableUser for application/json ContentType.
+type DisableUserJSONRequestBody = UserVersion
+
+// EnableUserJSONRequestBody defines body for EnableUser for application/json ContentType.
+type EnableUserJSONRequestBody = UserVersion
 
 // SetEndpointJSONRequestBody defines body for SetEndpoint for application/json ContentType.
 type SetEndpointJSONRequestBody = NewEndpoint
@@ -3393,6 +3570,24 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
 	ApproveDraft(ctx context.Context, id string, params *ApproveDraftParams, body ApproveDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// DrawApiKeyWithBody Make the key that an approved draft grants, and see it once 领取接口密钥
+	//
+	// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
+	DrawApiKeyWithBody(ctx context.Context, id string, params *DrawApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DrawApiKey Make the key that an approved draft grants, and see it once 领取接口密钥
+	//
+	// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
+	DrawApiKey(ctx context.Context, id string, params *DrawApiKeyParams, body DrawApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// RejectDraftWithBody Reject a draft 驳回
 	//
 	// By who might approve it. Needs the right `draft.read`.
@@ -3509,6 +3704,49 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/imports/{id}/rejects (the `ImportRejects` operationId).
 	ImportRejects(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ApiKeys API keys, never the keys themselves 接口密钥列表
+	//
+	// Needs the right `people.read`.
+	//
+	// Corresponds with GET /v1/keys (the `ApiKeys` operationId).
+	ApiKeys(ctx context.Context, params *ApiKeysParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// IssueApiKeyWithBody Ask for an API key 申请接口密钥
+	//
+	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/keys (the `IssueApiKey` operationId).
+	IssueApiKeyWithBody(ctx context.Context, params *IssueApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// IssueApiKey Ask for an API key 申请接口密钥
+	//
+	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/keys (the `IssueApiKey` operationId).
+	IssueApiKey(ctx context.Context, params *IssueApiKeyParams, body IssueApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeApiKeyWithBody End an API key, for good 吊销接口密钥
+	//
+	// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/keys/{id}/revoke (the `RevokeApiKey` operationId).
+	RevokeApiKeyWithBody(ctx context.Context, id string, params *RevokeApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeApiKey End an API key, for good 吊销接口密钥
+	//
+	// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/keys/{id}/revoke (the `RevokeApiKey` operationId).
+	RevokeApiKey(ctx context.Context, id string, params *RevokeApiKeyParams, body RevokeApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// IssueWithBody Issue a licence 签发证照
 	//
 	// Needs the right `licence.issue`.
@@ -3576,6 +3814,92 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/operations/{id} (the `Outcome` operationId).
 	Outcome(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// People Who may sign in at this node 人员列表
+	//
+	// Needs the right `people.read`.
+	//
+	// Corresponds with GET /v1/people (the `People` operationId).
+	People(ctx context.Context, params *PeopleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddUserWithBody Add a user 新增用户
+	//
+	// For an agency of the caller's tree, or a party that one of them hosts. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/people (the `AddUser` operationId).
+	AddUserWithBody(ctx context.Context, params *AddUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddUser Add a user 新增用户
+	//
+	// For an agency of the caller's tree, or a party that one of them hosts. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/people (the `AddUser` operationId).
+	AddUser(ctx context.Context, params *AddUserParams, body AddUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// User A user, with what signs him in 查看用户
+	//
+	// Needs the right `people.read`.
+	//
+	// Corresponds with GET /v1/people/{id} (the `User` operationId).
+	User(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeUserWithBody Change a user 变更用户
+	//
+	// The whole of what the user is to be. A user stays with his agency or party. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/people/{id} (the `ChangeUser` operationId).
+	ChangeUserWithBody(ctx context.Context, id string, params *ChangeUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeUser Change a user 变更用户
+	//
+	// The whole of what the user is to be. A user stays with his agency or party. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/people/{id} (the `ChangeUser` operationId).
+	ChangeUser(ctx context.Context, id string, params *ChangeUserParams, body ChangeUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DisableUserWithBody End a user's rights 停用用户
+	//
+	// Keys, sessions and certificates end with the user, who is never removed: the ledger has the pseudonym. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/people/{id}/disable (the `DisableUser` operationId).
+	DisableUserWithBody(ctx context.Context, id string, params *DisableUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DisableUser End a user's rights 停用用户
+	//
+	// Keys, sessions and certificates end with the user, who is never removed: the ledger has the pseudonym. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/people/{id}/disable (the `DisableUser` operationId).
+	DisableUser(ctx context.Context, id string, params *DisableUserParams, body DisableUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EnableUserWithBody Give a disabled user the rights back 恢复用户
+	//
+	// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/people/{id}/enable (the `EnableUser` operationId).
+	EnableUserWithBody(ctx context.Context, id string, params *EnableUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EnableUser Give a disabled user the rights back 恢复用户
+	//
+	// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/people/{id}/enable (the `EnableUser` operationId).
+	EnableUser(ctx context.Context, id string, params *EnableUserParams, body EnableUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Record A record as it stands 查询记录
 	//
@@ -4236,6 +4560,44 @@ func (c *Client) ApproveDraft(ctx context.Context, id string, params *ApproveDra
 	return c.Client.Do(req)
 }
 
+// DrawApiKeyWithBody Make the key that an approved draft grants, and see it once 领取接口密钥
+//
+// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
+func (c *Client) DrawApiKeyWithBody(ctx context.Context, id string, params *DrawApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDrawApiKeyRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DrawApiKey Make the key that an approved draft grants, and see it once 领取接口密钥
+//
+// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
+func (c *Client) DrawApiKey(ctx context.Context, id string, params *DrawApiKeyParams, body DrawApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDrawApiKeyRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // RejectDraftWithBody Reject a draft 驳回
 //
 // By who might approve it. Needs the right `draft.read`.
@@ -4492,6 +4854,99 @@ func (c *Client) ImportRejects(ctx context.Context, id string, reqEditors ...Req
 	return c.Client.Do(req)
 }
 
+// ApiKeys API keys, never the keys themselves 接口密钥列表
+//
+// Needs the right `people.read`.
+//
+// Corresponds with GET /v1/keys (the `ApiKeys` operationId).
+func (c *Client) ApiKeys(ctx context.Context, params *ApiKeysParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApiKeysRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// IssueApiKeyWithBody Ask for an API key 申请接口密钥
+//
+// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/keys (the `IssueApiKey` operationId).
+func (c *Client) IssueApiKeyWithBody(ctx context.Context, params *IssueApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueApiKeyRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// IssueApiKey Ask for an API key 申请接口密钥
+//
+// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/keys (the `IssueApiKey` operationId).
+func (c *Client) IssueApiKey(ctx context.Context, params *IssueApiKeyParams, body IssueApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueApiKeyRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeApiKeyWithBody End an API key, for good 吊销接口密钥
+//
+// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/keys/{id}/revoke (the `RevokeApiKey` operationId).
+func (c *Client) RevokeApiKeyWithBody(ctx context.Context, id string, params *RevokeApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeApiKeyRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeApiKey End an API key, for good 吊销接口密钥
+//
+// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/keys/{id}/revoke (the `RevokeApiKey` operationId).
+func (c *Client) RevokeApiKey(ctx context.Context, id string, params *RevokeApiKeyParams, body RevokeApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeApiKeyRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // IssueWithBody Issue a licence 签发证照
 //
 // Needs the right `licence.issue`.
@@ -4630,6 +5085,192 @@ func (c *Client) Submit(ctx context.Context, params *SubmitParams, body SubmitJS
 // Corresponds with GET /v1/operations/{id} (the `Outcome` operationId).
 func (c *Client) Outcome(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewOutcomeRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// People Who may sign in at this node 人员列表
+//
+// Needs the right `people.read`.
+//
+// Corresponds with GET /v1/people (the `People` operationId).
+func (c *Client) People(ctx context.Context, params *PeopleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPeopleRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddUserWithBody Add a user 新增用户
+//
+// For an agency of the caller's tree, or a party that one of them hosts. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/people (the `AddUser` operationId).
+func (c *Client) AddUserWithBody(ctx context.Context, params *AddUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddUserRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddUser Add a user 新增用户
+//
+// For an agency of the caller's tree, or a party that one of them hosts. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/people (the `AddUser` operationId).
+func (c *Client) AddUser(ctx context.Context, params *AddUserParams, body AddUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddUserRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// User A user, with what signs him in 查看用户
+//
+// Needs the right `people.read`.
+//
+// Corresponds with GET /v1/people/{id} (the `User` operationId).
+func (c *Client) User(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUserRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeUserWithBody Change a user 变更用户
+//
+// The whole of what the user is to be. A user stays with his agency or party. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/people/{id} (the `ChangeUser` operationId).
+func (c *Client) ChangeUserWithBody(ctx context.Context, id string, params *ChangeUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeUserRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeUser Change a user 变更用户
+//
+// The whole of what the user is to be. A user stays with his agency or party. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/people/{id} (the `ChangeUser` operationId).
+func (c *Client) ChangeUser(ctx context.Context, id string, params *ChangeUserParams, body ChangeUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeUserRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DisableUserWithBody End a user's rights 停用用户
+//
+// Keys, sessions and certificates end with the user, who is never removed: the ledger has the pseudonym. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/people/{id}/disable (the `DisableUser` operationId).
+func (c *Client) DisableUserWithBody(ctx context.Context, id string, params *DisableUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDisableUserRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DisableUser End a user's rights 停用用户
+//
+// Keys, sessions and certificates end with the user, who is never removed: the ledger has the pseudonym. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/people/{id}/disable (the `DisableUser` operationId).
+func (c *Client) DisableUser(ctx context.Context, id string, params *DisableUserParams, body DisableUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDisableUserRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EnableUserWithBody Give a disabled user the rights back 恢复用户
+//
+// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/people/{id}/enable (the `EnableUser` operationId).
+func (c *Client) EnableUserWithBody(ctx context.Context, id string, params *EnableUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEnableUserRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EnableUser Give a disabled user the rights back 恢复用户
+//
+// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/people/{id}/enable (the `EnableUser` operationId).
+func (c *Client) EnableUser(ctx context.Context, id string, params *EnableUserParams, body EnableUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEnableUserRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6105,6 +6746,68 @@ func NewApproveDraftRequestWithBody(server string, id string, params *ApproveDra
 	return req, nil
 }
 
+// NewDrawApiKeyRequest calls the generic DrawApiKey builder with application/json body
+func NewDrawApiKeyRequest(server string, id string, params *DrawApiKeyParams, body DrawApiKeyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDrawApiKeyRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewDrawApiKeyRequestWithBody constructs an http.Request for the DrawApiKey method, with any body, and a specified content type
+func NewDrawApiKeyRequestWithBody(server string, id string, params *DrawApiKeyParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/drafts/%s/key", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewRejectDraftRequest calls the generic RejectDraft builder with application/json body
 func NewRejectDraftRequest(server string, id string, params *RejectDraftParams, body RejectDraftJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -6577,6 +7280,189 @@ func NewImportRejectsRequest(server string, id string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewApiKeysRequest constructs an http.Request for the ApiKeys method
+func NewApiKeysRequest(server string, params *ApiKeysParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/keys")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewIssueApiKeyRequest calls the generic IssueApiKey builder with application/json body
+func NewIssueApiKeyRequest(server string, params *IssueApiKeyParams, body IssueApiKeyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewIssueApiKeyRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewIssueApiKeyRequestWithBody constructs an http.Request for the IssueApiKey method, with any body, and a specified content type
+func NewIssueApiKeyRequestWithBody(server string, params *IssueApiKeyParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/keys")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRevokeApiKeyRequest calls the generic RevokeApiKey builder with application/json body
+func NewRevokeApiKeyRequest(server string, id string, params *RevokeApiKeyParams, body RevokeApiKeyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRevokeApiKeyRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewRevokeApiKeyRequestWithBody constructs an http.Request for the RevokeApiKey method, with any body, and a specified content type
+func NewRevokeApiKeyRequestWithBody(server string, id string, params *RevokeApiKeyParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/keys/%s/revoke", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewIssueRequest calls the generic Issue builder with application/json body
 func NewIssueRequest(server string, params *IssueParams, body IssueJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -6933,6 +7819,347 @@ func NewOutcomeRequest(server string, id string) (*http.Request, error) {
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPeopleRequest constructs an http.Request for the People method
+func NewPeopleRequest(server string, params *PeopleParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/people")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAddUserRequest calls the generic AddUser builder with application/json body
+func NewAddUserRequest(server string, params *AddUserParams, body AddUserJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAddUserRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewAddUserRequestWithBody constructs an http.Request for the AddUser method, with any body, and a specified content type
+func NewAddUserRequestWithBody(server string, params *AddUserParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/people")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewUserRequest constructs an http.Request for the User method
+func NewUserRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/people/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewChangeUserRequest calls the generic ChangeUser builder with application/json body
+func NewChangeUserRequest(server string, id string, params *ChangeUserParams, body ChangeUserJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeUserRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewChangeUserRequestWithBody constructs an http.Request for the ChangeUser method, with any body, and a specified content type
+func NewChangeUserRequestWithBody(server string, id string, params *ChangeUserParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/people/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDisableUserRequest calls the generic DisableUser builder with application/json body
+func NewDisableUserRequest(server string, id string, params *DisableUserParams, body DisableUserJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDisableUserRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewDisableUserRequestWithBody constructs an http.Request for the DisableUser method, with any body, and a specified content type
+func NewDisableUserRequestWithBody(server string, id string, params *DisableUserParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/people/%s/disable", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewEnableUserRequest calls the generic EnableUser builder with application/json body
+func NewEnableUserRequest(server string, id string, params *EnableUserParams, body EnableUserJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEnableUserRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewEnableUserRequestWithBody constructs an http.Request for the EnableUser method, with any body, and a specified content type
+func NewEnableUserRequestWithBody(server string, id string, params *EnableUserParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/people/%s/enable", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
 	}
 
 	return req, nil
@@ -9046,6 +10273,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
 	ApproveDraftWithResponse(ctx context.Context, id string, params *ApproveDraftParams, body ApproveDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveDraftResponse, error)
 
+	// DrawApiKeyWithBodyWithResponse Make the key that an approved draft grants, and see it once 领取接口密钥
+	//
+	// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
+	DrawApiKeyWithBodyWithResponse(ctx context.Context, id string, params *DrawApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DrawApiKeyResponse, error)
+
+	// DrawApiKeyWithResponse Make the key that an approved draft grants, and see it once 领取接口密钥
+	//
+	// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
+	DrawApiKeyWithResponse(ctx context.Context, id string, params *DrawApiKeyParams, body DrawApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*DrawApiKeyResponse, error)
+
 	// RejectDraftWithBodyWithResponse Reject a draft 驳回
 	//
 	// By who might approve it. Needs the right `draft.read`.
@@ -9172,6 +10417,51 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/imports/{id}/rejects (the `ImportRejects` operationId).
 	ImportRejectsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ImportRejectsResponse, error)
 
+	// ApiKeysWithResponse API keys, never the keys themselves 接口密钥列表
+	//
+	// Needs the right `people.read`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/keys (the `ApiKeys` operationId).
+	ApiKeysWithResponse(ctx context.Context, params *ApiKeysParams, reqEditors ...RequestEditorFn) (*ApiKeysResponse, error)
+
+	// IssueApiKeyWithBodyWithResponse Ask for an API key 申请接口密钥
+	//
+	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/keys (the `IssueApiKey` operationId).
+	IssueApiKeyWithBodyWithResponse(ctx context.Context, params *IssueApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueApiKeyResponse, error)
+
+	// IssueApiKeyWithResponse Ask for an API key 申请接口密钥
+	//
+	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/keys (the `IssueApiKey` operationId).
+	IssueApiKeyWithResponse(ctx context.Context, params *IssueApiKeyParams, body IssueApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueApiKeyResponse, error)
+
+	// RevokeApiKeyWithBodyWithResponse End an API key, for good 吊销接口密钥
+	//
+	// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/keys/{id}/revoke (the `RevokeApiKey` operationId).
+	RevokeApiKeyWithBodyWithResponse(ctx context.Context, id string, params *RevokeApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeApiKeyResponse, error)
+
+	// RevokeApiKeyWithResponse End an API key, for good 吊销接口密钥
+	//
+	// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/keys/{id}/revoke (the `RevokeApiKey` operationId).
+	RevokeApiKeyWithResponse(ctx context.Context, id string, params *RevokeApiKeyParams, body RevokeApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeApiKeyResponse, error)
+
 	// IssueWithBodyWithResponse Issue a licence 签发证照
 	//
 	// Needs the right `licence.issue`.
@@ -9243,6 +10533,96 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/operations/{id} (the `Outcome` operationId).
 	OutcomeWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*OutcomeResponse, error)
+
+	// PeopleWithResponse Who may sign in at this node 人员列表
+	//
+	// Needs the right `people.read`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/people (the `People` operationId).
+	PeopleWithResponse(ctx context.Context, params *PeopleParams, reqEditors ...RequestEditorFn) (*PeopleResponse, error)
+
+	// AddUserWithBodyWithResponse Add a user 新增用户
+	//
+	// For an agency of the caller's tree, or a party that one of them hosts. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/people (the `AddUser` operationId).
+	AddUserWithBodyWithResponse(ctx context.Context, params *AddUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddUserResponse, error)
+
+	// AddUserWithResponse Add a user 新增用户
+	//
+	// For an agency of the caller's tree, or a party that one of them hosts. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/people (the `AddUser` operationId).
+	AddUserWithResponse(ctx context.Context, params *AddUserParams, body AddUserJSONRequestBody, reqEditors ...RequestEditorFn) (*AddUserResponse, error)
+
+	// UserWithResponse A user, with what signs him in 查看用户
+	//
+	// Needs the right `people.read`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/people/{id} (the `User` operationId).
+	UserWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*UserResponse, error)
+
+	// ChangeUserWithBodyWithResponse Change a user 变更用户
+	//
+	// The whole of what the user is to be. A user stays with his agency or party. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/people/{id} (the `ChangeUser` operationId).
+	ChangeUserWithBodyWithResponse(ctx context.Context, id string, params *ChangeUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeUserResponse, error)
+
+	// ChangeUserWithResponse Change a user 变更用户
+	//
+	// The whole of what the user is to be. A user stays with his agency or party. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/people/{id} (the `ChangeUser` operationId).
+	ChangeUserWithResponse(ctx context.Context, id string, params *ChangeUserParams, body ChangeUserJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeUserResponse, error)
+
+	// DisableUserWithBodyWithResponse End a user's rights 停用用户
+	//
+	// Keys, sessions and certificates end with the user, who is never removed: the ledger has the pseudonym. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/people/{id}/disable (the `DisableUser` operationId).
+	DisableUserWithBodyWithResponse(ctx context.Context, id string, params *DisableUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DisableUserResponse, error)
+
+	// DisableUserWithResponse End a user's rights 停用用户
+	//
+	// Keys, sessions and certificates end with the user, who is never removed: the ledger has the pseudonym. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/people/{id}/disable (the `DisableUser` operationId).
+	DisableUserWithResponse(ctx context.Context, id string, params *DisableUserParams, body DisableUserJSONRequestBody, reqEditors ...RequestEditorFn) (*DisableUserResponse, error)
+
+	// EnableUserWithBodyWithResponse Give a disabled user the rights back 恢复用户
+	//
+	// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/people/{id}/enable (the `EnableUser` operationId).
+	EnableUserWithBodyWithResponse(ctx context.Context, id string, params *EnableUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EnableUserResponse, error)
+
+	// EnableUserWithResponse Give a disabled user the rights back 恢复用户
+	//
+	// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/people/{id}/enable (the `EnableUser` operationId).
+	EnableUserWithResponse(ctx context.Context, id string, params *EnableUserParams, body EnableUserJSONRequestBody, reqEditors ...RequestEditorFn) (*EnableUserResponse, error)
 
 	// RecordWithResponse A record as it stands 查询记录
 	//
@@ -10302,6 +11682,54 @@ func (r ApproveDraftResponse) ContentType() string {
 	return ""
 }
 
+type DrawApiKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PeopleChanged
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DrawApiKeyResponse) GetJSON200() *PeopleChanged {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DrawApiKeyResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DrawApiKeyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DrawApiKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DrawApiKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DrawApiKeyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type RejectDraftResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -10768,6 +12196,164 @@ func (r ImportRejectsResponse) ContentType() string {
 	return ""
 }
 
+type ApiKeysResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *APIKeyPage
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApiKeysResponse) GetJSON200() *APIKeyPage {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ApiKeysResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ApiKeysResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApiKeysResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApiKeysResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApiKeysResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type IssueApiKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PeopleChanged
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r IssueApiKeyResponse) GetJSON200() *PeopleChanged {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r IssueApiKeyResponse) GetJSON202() *DecidedDraft {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r IssueApiKeyResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r IssueApiKeyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r IssueApiKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r IssueApiKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r IssueApiKeyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RevokeApiKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PeopleChanged
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RevokeApiKeyResponse) GetJSON200() *PeopleChanged {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RevokeApiKeyResponse) GetJSON202() *DecidedDraft {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RevokeApiKeyResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RevokeApiKeyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeApiKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeApiKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeApiKeyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type IssueResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -11023,6 +12609,322 @@ func (r OutcomeResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r OutcomeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PeopleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UserPage
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PeopleResponse) GetJSON200() *UserPage {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PeopleResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PeopleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PeopleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PeopleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PeopleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AddUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PeopleChanged
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AddUserResponse) GetJSON200() *PeopleChanged {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r AddUserResponse) GetJSON202() *DecidedDraft {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AddUserResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AddUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AddUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AddUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AddUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *User
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UserResponse) GetJSON200() *User {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UserResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ChangeUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PeopleChanged
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangeUserResponse) GetJSON200() *PeopleChanged {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ChangeUserResponse) GetJSON202() *DecidedDraft {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangeUserResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangeUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DisableUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PeopleChanged
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DisableUserResponse) GetJSON200() *PeopleChanged {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r DisableUserResponse) GetJSON202() *DecidedDraft {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DisableUserResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DisableUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DisableUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DisableUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DisableUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EnableUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PeopleChanged
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecidedDraft
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EnableUserResponse) GetJSON200() *PeopleChanged {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r EnableUserResponse) GetJSON202() *DecidedDraft {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EnableUserResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EnableUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EnableUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EnableUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EnableUserResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12293,6 +14195,36 @@ func (c *ClientWithResponses) ApproveDraftWithResponse(ctx context.Context, id s
 	return ParseApproveDraftResponse(rsp)
 }
 
+// DrawApiKeyWithBodyWithResponse Make the key that an approved draft grants, and see it once 领取接口密钥
+//
+// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
+func (c *ClientWithResponses) DrawApiKeyWithBodyWithResponse(ctx context.Context, id string, params *DrawApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DrawApiKeyResponse, error) {
+	rsp, err := c.DrawApiKeyWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDrawApiKeyResponse(rsp)
+}
+
+// DrawApiKeyWithResponse Make the key that an approved draft grants, and see it once 领取接口密钥
+//
+// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
+func (c *ClientWithResponses) DrawApiKeyWithResponse(ctx context.Context, id string, params *DrawApiKeyParams, body DrawApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*DrawApiKeyResponse, error) {
+	rsp, err := c.DrawApiKey(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDrawApiKeyResponse(rsp)
+}
+
 // RejectDraftWithBodyWithResponse Reject a draft 驳回
 //
 // By who might approve it. Needs the right `draft.read`.
@@ -12503,6 +14435,81 @@ func (c *ClientWithResponses) ImportRejectsWithResponse(ctx context.Context, id 
 	return ParseImportRejectsResponse(rsp)
 }
 
+// ApiKeysWithResponse API keys, never the keys themselves 接口密钥列表
+//
+// Needs the right `people.read`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/keys (the `ApiKeys` operationId).
+func (c *ClientWithResponses) ApiKeysWithResponse(ctx context.Context, params *ApiKeysParams, reqEditors ...RequestEditorFn) (*ApiKeysResponse, error) {
+	rsp, err := c.ApiKeys(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApiKeysResponse(rsp)
+}
+
+// IssueApiKeyWithBodyWithResponse Ask for an API key 申请接口密钥
+//
+// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/keys (the `IssueApiKey` operationId).
+func (c *ClientWithResponses) IssueApiKeyWithBodyWithResponse(ctx context.Context, params *IssueApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueApiKeyResponse, error) {
+	rsp, err := c.IssueApiKeyWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseIssueApiKeyResponse(rsp)
+}
+
+// IssueApiKeyWithResponse Ask for an API key 申请接口密钥
+//
+// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/keys (the `IssueApiKey` operationId).
+func (c *ClientWithResponses) IssueApiKeyWithResponse(ctx context.Context, params *IssueApiKeyParams, body IssueApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueApiKeyResponse, error) {
+	rsp, err := c.IssueApiKey(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseIssueApiKeyResponse(rsp)
+}
+
+// RevokeApiKeyWithBodyWithResponse End an API key, for good 吊销接口密钥
+//
+// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/keys/{id}/revoke (the `RevokeApiKey` operationId).
+func (c *ClientWithResponses) RevokeApiKeyWithBodyWithResponse(ctx context.Context, id string, params *RevokeApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeApiKeyResponse, error) {
+	rsp, err := c.RevokeApiKeyWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeApiKeyResponse(rsp)
+}
+
+// RevokeApiKeyWithResponse End an API key, for good 吊销接口密钥
+//
+// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/keys/{id}/revoke (the `RevokeApiKey` operationId).
+func (c *ClientWithResponses) RevokeApiKeyWithResponse(ctx context.Context, id string, params *RevokeApiKeyParams, body RevokeApiKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeApiKeyResponse, error) {
+	rsp, err := c.RevokeApiKey(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeApiKeyResponse(rsp)
+}
+
 // IssueWithBodyWithResponse Issue a licence 签发证照
 //
 // Needs the right `licence.issue`.
@@ -12621,6 +14628,156 @@ func (c *ClientWithResponses) OutcomeWithResponse(ctx context.Context, id string
 		return nil, err
 	}
 	return ParseOutcomeResponse(rsp)
+}
+
+// PeopleWithResponse Who may sign in at this node 人员列表
+//
+// Needs the right `people.read`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/people (the `People` operationId).
+func (c *ClientWithResponses) PeopleWithResponse(ctx context.Context, params *PeopleParams, reqEditors ...RequestEditorFn) (*PeopleResponse, error) {
+	rsp, err := c.People(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePeopleResponse(rsp)
+}
+
+// AddUserWithBodyWithResponse Add a user 新增用户
+//
+// For an agency of the caller's tree, or a party that one of them hosts. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/people (the `AddUser` operationId).
+func (c *ClientWithResponses) AddUserWithBodyWithResponse(ctx context.Context, params *AddUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddUserResponse, error) {
+	rsp, err := c.AddUserWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddUserResponse(rsp)
+}
+
+// AddUserWithResponse Add a user 新增用户
+//
+// For an agency of the caller's tree, or a party that one of them hosts. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/people (the `AddUser` operationId).
+func (c *ClientWithResponses) AddUserWithResponse(ctx context.Context, params *AddUserParams, body AddUserJSONRequestBody, reqEditors ...RequestEditorFn) (*AddUserResponse, error) {
+	rsp, err := c.AddUser(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddUserResponse(rsp)
+}
+
+// UserWithResponse A user, with what signs him in 查看用户
+//
+// Needs the right `people.read`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/people/{id} (the `User` operationId).
+func (c *ClientWithResponses) UserWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*UserResponse, error) {
+	rsp, err := c.User(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUserResponse(rsp)
+}
+
+// ChangeUserWithBodyWithResponse Change a user 变更用户
+//
+// The whole of what the user is to be. A user stays with his agency or party. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/people/{id} (the `ChangeUser` operationId).
+func (c *ClientWithResponses) ChangeUserWithBodyWithResponse(ctx context.Context, id string, params *ChangeUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeUserResponse, error) {
+	rsp, err := c.ChangeUserWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeUserResponse(rsp)
+}
+
+// ChangeUserWithResponse Change a user 变更用户
+//
+// The whole of what the user is to be. A user stays with his agency or party. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/people/{id} (the `ChangeUser` operationId).
+func (c *ClientWithResponses) ChangeUserWithResponse(ctx context.Context, id string, params *ChangeUserParams, body ChangeUserJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeUserResponse, error) {
+	rsp, err := c.ChangeUser(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeUserResponse(rsp)
+}
+
+// DisableUserWithBodyWithResponse End a user's rights 停用用户
+//
+// Keys, sessions and certificates end with the user, who is never removed: the ledger has the pseudonym. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/people/{id}/disable (the `DisableUser` operationId).
+func (c *ClientWithResponses) DisableUserWithBodyWithResponse(ctx context.Context, id string, params *DisableUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DisableUserResponse, error) {
+	rsp, err := c.DisableUserWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDisableUserResponse(rsp)
+}
+
+// DisableUserWithResponse End a user's rights 停用用户
+//
+// Keys, sessions and certificates end with the user, who is never removed: the ledger has the pseudonym. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/people/{id}/disable (the `DisableUser` operationId).
+func (c *ClientWithResponses) DisableUserWithResponse(ctx context.Context, id string, params *DisableUserParams, body DisableUserJSONRequestBody, reqEditors ...RequestEditorFn) (*DisableUserResponse, error) {
+	rsp, err := c.DisableUser(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDisableUserResponse(rsp)
+}
+
+// EnableUserWithBodyWithResponse Give a disabled user the rights back 恢复用户
+//
+// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/people/{id}/enable (the `EnableUser` operationId).
+func (c *ClientWithResponses) EnableUserWithBodyWithResponse(ctx context.Context, id string, params *EnableUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EnableUserResponse, error) {
+	rsp, err := c.EnableUserWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEnableUserResponse(rsp)
+}
+
+// EnableUserWithResponse Give a disabled user the rights back 恢复用户
+//
+// Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Needs the right `people.change`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/people/{id}/enable (the `EnableUser` operationId).
+func (c *ClientWithResponses) EnableUserWithResponse(ctx context.Context, id string, params *EnableUserParams, body EnableUserJSONRequestBody, reqEditors ...RequestEditorFn) (*EnableUserResponse, error) {
+	rsp, err := c.EnableUser(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEnableUserResponse(rsp)
 }
 
 // RecordWithResponse A record as it stands 查询记录
@@ -13617,6 +15774,39 @@ func ParseApproveDraftResponse(rsp *http.Response) (*ApproveDraftResponse, error
 	return response, nil
 }
 
+// ParseDrawApiKeyResponse parses an HTTP response from a DrawApiKeyWithResponse call
+func ParseDrawApiKeyResponse(rsp *http.Response) (*DrawApiKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DrawApiKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PeopleChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseRejectDraftResponse parses an HTTP response from a RejectDraftWithResponse call
 func ParseRejectDraftResponse(rsp *http.Response) (*RejectDraftResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -13933,6 +16123,119 @@ func ParseImportRejectsResponse(rsp *http.Response) (*ImportRejectsResponse, err
 	return response, nil
 }
 
+// ParseApiKeysResponse parses an HTTP response from a ApiKeysWithResponse call
+func ParseApiKeysResponse(rsp *http.Response) (*ApiKeysResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApiKeysResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest APIKeyPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseIssueApiKeyResponse parses an HTTP response from a IssueApiKeyWithResponse call
+func ParseIssueApiKeyResponse(rsp *http.Response) (*IssueApiKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &IssueApiKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PeopleChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevokeApiKeyResponse parses an HTTP response from a RevokeApiKeyWithResponse call
+func ParseRevokeApiKeyResponse(rsp *http.Response) (*RevokeApiKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeApiKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PeopleChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseIssueResponse parses an HTTP response from a IssueWithResponse call
 func ParseIssueResponse(rsp *http.Response) (*IssueResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -14106,6 +16409,232 @@ func ParseOutcomeResponse(rsp *http.Response) (*OutcomeResponse, error) {
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePeopleResponse parses an HTTP response from a PeopleWithResponse call
+func ParsePeopleResponse(rsp *http.Response) (*PeopleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PeopleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UserPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAddUserResponse parses an HTTP response from a AddUserWithResponse call
+func ParseAddUserResponse(rsp *http.Response) (*AddUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AddUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PeopleChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUserResponse parses an HTTP response from a UserWithResponse call
+func ParseUserResponse(rsp *http.Response) (*UserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest User
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangeUserResponse parses an HTTP response from a ChangeUserWithResponse call
+func ParseChangeUserResponse(rsp *http.Response) (*ChangeUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PeopleChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDisableUserResponse parses an HTTP response from a DisableUserWithResponse call
+func ParseDisableUserResponse(rsp *http.Response) (*DisableUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DisableUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PeopleChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEnableUserResponse parses an HTTP response from a EnableUserWithResponse call
+func ParseEnableUserResponse(rsp *http.Response) (*EnableUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EnableUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PeopleChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecidedDraft
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

@@ -140,14 +140,8 @@ func (d desk) again(h *inbox.Held) ([]model.OpID, int, error) {
 			index = *h.Problem.Index
 		}
 		return nil, index, h.Problem.Error()
-	case h.State == inbox.Pending || h.State == inbox.Approved:
-		return nil, -1, &httpapi.Held{Draft: wire(h)}
 	}
-	why := string(h.State)
-	if h.Decision != nil && h.Decision.Reason != "" {
-		why += ": " + h.Decision.Reason
-	}
-	return nil, -1, model.E(model.CodeNotApproved).With("%s", why)
+	return nil, -1, orHeld(h, nil)
 }
 
 // alone holds who acts without a second person, where the rule is off, to that person's right as well.
@@ -217,6 +211,9 @@ func (d desk) send(ctx context.Context, h *inbox.Held) (*inbox.Held, error) {
 
 func (d desk) submit(ctx context.Context, h *inbox.Held) (index int, err error) {
 	n := d.n
+	if aboutPeople(h) {
+		return -1, roster{n}.apply(h)
+	}
 	if n.importing() {
 		return -1, model.E(model.CodeImportOpen)
 	}
@@ -424,7 +421,7 @@ func wire(h *inbox.Held) sdk.HeldDraft {
 	if h.Batch != nil {
 		t := termsOf(h.Batch)
 		w.Batch = &t
-	} else {
+	} else if !aboutPeople(h) { // those are no operations
 		w.OperationIDs = h.IDs()
 	}
 	if h.Decision != nil {
@@ -445,6 +442,10 @@ func wire(h *inbox.Held) sdk.HeldDraft {
 		w.En += ", but refused: " + h.Problem.Title
 	case h.State == inbox.Approved && h.Batch != nil:
 		w.Zh, w.En = w.Zh+"，批次可以使用", w.En+": the batch is open"
+	case h.State == inbox.Approved && h.Sent && h.Types[httpapi.IssueKey] > 0:
+		w.Zh, w.En = w.Zh+"，由申请人领取密钥，只显示一次", w.En+": who asked for the key draws it, and sees it once"
+	case h.State == inbox.Approved && h.Sent && aboutPeople(h):
+		w.Zh, w.En = w.Zh+"，已生效", w.En+" and in force"
 	case h.State == inbox.Approved && h.Sent:
 		w.Zh, w.En = w.Zh+"，已受理", w.En+" and accepted"
 	case h.State == inbox.Approved:

@@ -319,7 +319,7 @@ func TestPeopleOfANode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.Action == auth.DisableUser && len(e.Records) == 1 && e.Records[0] == (sdk.AccessRecord{Kind: "user", ID: city.ID}) && e.Person == "" {
+			if e.Action == auth.DisableUser && len(e.Records) == 1 && e.Records[0] == (sdk.AccessRecord{Kind: "user", ID: city.ID}) && strings.HasPrefix(e.Person, "os:") {
 				return true
 			}
 		}

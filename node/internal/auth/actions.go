@@ -25,7 +25,7 @@ const (
 
 	ReadPeople   = "people.read"   // this node's users and keys, never the keys themselves
 	ReadAccess   = "access.read"   // the access log: who looked at what
-	ChangePeople = "people.change" // add, change, disable and enable users; issue and revoke keys
+	ChangePeople = "people.change" // add, change, disable and enable users; issue and revoke keys; approve such a change of another
 )
 
 // Action is a row of the matrix: what policies speak of.
@@ -49,10 +49,10 @@ var Actions = slices.Concat([]Action{
 	{ReadDraft, nil, "查看待复核事项", "see what waits for approval"},
 	{ApproveLicence, []string{"approval"}, "复核证照终止与批量", "approve endings and batches of licences"},
 	{ApproveRegistry, []string{"approval"}, "复核登记事项", "approve changes of the registry"},
-	{ApproveKey, []string{"approval"}, "复核密钥与接入地址", "approve keys and endpoints"},
+	{ApproveKey, []string{"approval"}, "复核签章密钥与接入地址", "approve signing keys and endpoints"},
 	{ReadPeople, []string{"people"}, "查看人员与密钥", "list people and keys"},
 	{ReadAccess, nil, "查看访问日志", "read the access log"},
-	{ChangePeople, []string{"people"}, "管理人员与密钥", "manage people and keys"},
+	{ChangePeople, []string{"people"}, "管理人员与密钥，并复核他人的变动", "manage people and keys, and approve what another changes"},
 }, operations())
 
 // operations are the types of operations, each in the group of its first word. What only the ledger writes is in none,

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -48,7 +49,7 @@ type Directory struct {
 // keys.issue, keys.rotate (a successor was issued, and it ends earlier) or keys.revoke.
 type Changed struct {
 	What, ID string
-	By       string // who did it, as Directory.By; "" where somebody has edited the files
+	By       string // who did it, as Hand.By; "" where somebody has edited the files
 }
 
 // contents is what stands in the two files.
@@ -148,14 +149,7 @@ func (d *Directory) Apply(change Change) (Applied, error) {
 	if err := d.load(); err != nil {
 		return Applied{}, err
 	}
-	c := contents{slices.Clone(d.keys), slices.Clone(d.users)}
-	out, err := c.apply(change, d.now())
-	if err != nil {
-		return Applied{}, err
-	}
-	d.sign(&c, &out)
-	out = out.clone()
-	t, err := d.compile(c)
+	c, t, out, err := d.try(change)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -166,12 +160,33 @@ func (d *Directory) Apply(change Change) (Applied, error) {
 	return out, nil
 }
 
+// Try finds what would make Apply refuse a change, and changes nothing.
+func (d *Directory) Try(change Change) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, _, _, err := d.try(change)
+	return err
+}
+
+// try makes a change in copies of what the files hold. The caller holds mu.
+func (d *Directory) try(change Change) (contents, *table, Applied, error) {
+	c := contents{slices.Clone(d.keys), slices.Clone(d.users)}
+	out, err := c.apply(change, d.now())
+	if err != nil {
+		return c, nil, out, err
+	}
+	d.sign(&c, &out, &change)
+	out = out.clone()
+	t, err := d.compile(c)
+	return c, t, out, err
+}
+
 // sign notes at all that a change has touched whose hand it was. The caller holds mu.
-func (d *Directory) sign(c *contents, out *Applied) {
-	if d.by == "" {
+func (d *Directory) sign(c *contents, out *Applied, change *Change) {
+	hand := &Hand{By: cmp.Or(change.By, d.by), At: model.TimeOf(d.now()), Draft: change.Draft}
+	if hand.By == "" {
 		return
 	}
-	hand := &Hand{d.by, model.TimeOf(d.now())}
 	for _, was := range differences(contents{d.keys, d.users}, *c) {
 		if u := c.user(was.ID); u != nil {
 			u.Changed = hand

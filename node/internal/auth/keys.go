@@ -102,8 +102,15 @@ func (d *Directory) Keys() []Entry {
 	return out
 }
 
-// issueKey adds a key to the content of the files.
-func (c *contents) issueKey(g *Grant, now time.Time) (string, *Entry, error) {
+// issueKey adds a key to the content of the files. Under an id that is given there is one key, ever: whoever asks again may
+// not be who was shown it.
+func (c *contents) issueKey(id string, g *Grant, now time.Time) (string, *Entry, error) {
+	if id == "" {
+		id = "key-" + newID()
+	}
+	if slices.ContainsFunc(c.keys, func(e Entry) bool { return e.ID == id }) {
+		return "", nil, model.E(model.CodeKeyShown)
+	}
 	if len(c.keys) >= maxKeys {
 		return "", nil, model.E(model.CodeTooMany, "keys")
 	}
@@ -117,7 +124,7 @@ func (c *contents) issueKey(g *Grant, now time.Time) (string, *Entry, error) {
 	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
 	token := KeyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
 	e := Entry{
-		ID: "key-" + newID(), Name: g.Name, User: g.User, Agency: g.Agency, Roles: slices.Clone(g.Roles),
+		ID: id, Name: g.Name, User: g.User, Agency: g.Agency, Roles: slices.Clone(g.Roles),
 		Hash: sha256.Sum256([]byte(token)), Created: model.TimeOf(now), Expires: g.Expires,
 	}
 	c.keys = append(c.keys, e)

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,10 +35,12 @@ type User struct {
 	Changed  *Hand          `json:"changed,omitempty"`
 }
 
-// Hand is who has changed a user or key last on the node's machine, and when: "os:wang", or "os:root,sudo:wang".
+// Hand is who has changed a user or key last, and when: on the node's machine "os:wang", or "os:root,sudo:wang"; through the
+// API a principal's id, with the draft that another person approved.
 type Hand struct {
-	By string     `json:"by"`
-	At model.Time `json:"at"`
+	By    string     `json:"by"`
+	At    model.Time `json:"at"`
+	Draft string     `json:"draft,omitempty"`
 }
 
 // Subject is a user's name at an issuer: the claims iss and sub, byte for byte.
@@ -70,12 +73,21 @@ const (
 // Change is one change of the directory.
 type Change struct {
 	Action  string    `json:"action"`
-	ID      string    `json:"id,omitempty"`      // of the user or key that is changed, "" for a new one
+	ID      string    `json:"id,omitempty"`      // of the user or key that is changed; of a new one the id that it is to have, "" for any
 	Version int       `json:"version,omitempty"` // of the user that was looked at; another one is version_conflict; 0: whichever
 	User    *UserSpec `json:"user,omitempty"`    // of people.add and people.change: the whole of what the user is to be
 	Key     *Grant    `json:"key,omitempty"`     // of keys.issue
 
 	Until *model.Time `json:"until,omitempty"` // of keys.rotate: when the old key ends
+
+	By    string `json:"-"` // who makes it; "": Directory.By
+	Draft string `json:"-"` // the draft that asked for it, "" for none: applied once more, it changes nothing more
+}
+
+// done reports whether this change is what was made of the user last: a node that ended between making a change and noting
+// so in the inbox makes it again.
+func (c *Change) done(u *User) bool {
+	return c.Draft != "" && u.Changed != nil && u.Changed.Draft == c.Draft
 }
 
 // Applied is what a change made.
@@ -128,11 +140,11 @@ func (c *contents) apply(change Change, now time.Time) (out Applied, err error) 
 	}
 	switch change.Action {
 	case AddUser:
-		out.User, err = c.addUser(change.User, now)
+		out.User, err = c.addUser(change, now)
 	case ChangeUser, DisableUser, EnableUser:
 		out.User, err = c.changeUser(change, now)
 	case IssueKey:
-		out.Token, out.Key, err = c.issueKey(change.Key, now)
+		out.Token, out.Key, err = c.issueKey(change.ID, change.Key, now)
 	case RotateKey:
 		out.Token, out.Key, err = c.rotateKey(change.ID, change.Until, now)
 	case RevokeKey:
@@ -143,12 +155,22 @@ func (c *contents) apply(change Change, now time.Time) (out Applied, err error) 
 	return out, err
 }
 
-func (c *contents) addUser(s *UserSpec, now time.Time) (*User, error) {
+// addUser adds a user. One of that id who is as asked for is the one that was added: the request is sent again.
+func (c *contents) addUser(change Change, now time.Time) (*User, error) {
+	if u := c.user(change.ID); change.ID != "" && u != nil {
+		if change.done(u) || reflect.DeepEqual(u.Spec(), *change.User) {
+			return u, nil
+		}
+		return nil, model.E(model.CodeVersionConflict, "id")
+	}
 	if len(c.users) >= maxUsers {
 		return nil, model.E(model.CodeTooMany, "people")
 	}
-	u := User{ID: "usr-" + newID(), Created: model.TimeOf(now)}
-	u.become(s)
+	u := User{ID: change.ID, Created: model.TimeOf(now)}
+	if u.ID == "" {
+		u.ID = "usr-" + newID()
+	}
+	u.become(change.User)
 	c.users = append(c.users, u)
 	return &c.users[len(c.users)-1], nil
 }
@@ -157,6 +179,9 @@ func (c *contents) changeUser(change Change, now time.Time) (*User, error) {
 	u := c.user(change.ID)
 	if u == nil {
 		return nil, model.E(model.CodeNotFound, "id")
+	}
+	if change.done(u) {
+		return u, nil
 	}
 	if change.Version != 0 && change.Version != u.Version {
 		return nil, model.E(model.CodeVersionConflict, "version")

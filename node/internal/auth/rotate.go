@@ -39,7 +39,7 @@ func (c *contents) rotateKey(id string, until *model.Time, now time.Time) (strin
 	if !old.Expires.IsZero() {
 		g.Expires = model.TimeOf(now.Add(old.Expires.Time().Sub(old.Created.Time())))
 	}
-	token, e, err := c.issueKey(&g, now)
+	token, e, err := c.issueKey("", &g, now)
 	if err != nil {
 		return "", nil, err
 	}

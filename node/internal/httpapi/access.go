@@ -218,7 +218,8 @@ const (
 )
 
 // pathKinds are the kinds that stand in paths as words.
-var pathKinds = map[string]model.Kind{"licences": model.KindLicence, "operations": kindOperation, "drafts": kindDraft, "batches": "batch"}
+var pathKinds = map[string]model.Kind{"licences": model.KindLicence, "operations": kindOperation, "drafts": kindDraft, "batches": "batch",
+	"people": KindUser, "keys": KindKey}
 
 // pathRecord takes the record from the route's path: /v1/<words>/{id}…, or the kind alone of a list.
 func (x *exchange) pathRecord() {

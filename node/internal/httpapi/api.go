@@ -38,6 +38,7 @@ type Config struct {
 	Login    Login // nil: browsers do not sign in
 	Inbox    Inbox
 	Batches  Batches
+	People   People  // nil: as one that has none
 	Imports  Imports // nil: the node runs none
 	Search   Search  // nil: as one that is never ready
 	Joining  Joining // nil: nobody is invited
@@ -67,6 +68,7 @@ type API struct {
 	inbox    Inbox
 	batches  Batches
 	search   Search
+	people   People
 	imports  Imports
 	joining  Joining
 	tracer   Tracer
@@ -106,6 +108,9 @@ func New(c Config) (*API, error) {
 	a.imports, a.tracer = c.Imports, c.Tracer
 	if a.search, a.temporary = c.Search, c.Temporary; a.search == nil {
 		a.search = noSearch{}
+	}
+	if a.people = c.People; a.people == nil {
+		a.people = noPeople{}
 	}
 	if a.access == nil {
 		a.access = unlogged{}
@@ -163,6 +168,9 @@ func (a *API) register(version string) error {
 	read(a, h, routeRegistryList, a.getRegistryList)
 	read(a, h, routeRegistryEntry, a.getRegistryEntry)
 	read(a, h, routeAccess, a.getAccess)
+	read(a, h, routePeople, a.getPeople)
+	read(a, h, routeUser, a.getUser)
+	read(a, h, routeKeys, a.getKeys)
 
 	for rt, handle := range map[*route]handler{
 		routePage: a.getPage, routeHealthz: a.getHealthz, routeReadyz: a.getReadyz,
@@ -183,6 +191,8 @@ func (a *API) register(version string) error {
 		routeSearch: a.getSearch, routeSearchExport: a.getSearchExport,
 		routeImports: a.getImports, routeNewImport: a.postImport, routeImport: a.getImport, routeImportEvents: a.getImportEvents,
 		routeImportRejects: a.getImportRejects, routeCancelImport: a.postCancelImport,
+		routeAddUser: a.postUser, routeChangeUser: a.putUser, routeDisableUser: a.postUserSwitch(DisableUser), routeEnableUser: a.postUserSwitch(EnableUser),
+		routeIssueKey: a.postAPIKey, routeRevokeKey: a.postRevokeKey, routeDrawKey: a.postDrawKey,
 		routeElsewhere: func(*exchange) error { return model.E(model.CodeNotFound) },
 	} {
 		a.mux.Handle(rt.pattern(), a.wrap(rt, handle))
@@ -193,6 +203,7 @@ func (a *API) register(version string) error {
 	h.writeRoutes()
 	h.writeSearch()
 	h.writeImports()
+	h.peopleRoutes()
 	h.writeElssp()
 	var err error
 	a.document, err = h.finish()

@@ -24,11 +24,19 @@ func (a *API) held(x *exchange, h *Held) error {
 	return x.answerValue(http.StatusAccepted, sdk.DecidedDraft{Draft: d})
 }
 
+// asHeld finds in an error that a request waits for another person.
+func asHeld(err error) (held *Held, ok bool) {
+	ok = errors.As(err, &held)
+	return held, ok
+}
+
 // ApprovalAction is the right that approving an operation of a type needs.
 func ApprovalAction(t model.Type) string {
 	switch area, _, _ := strings.Cut(string(t), "."); {
 	case t == model.RotateKey, t == model.SetEndpoint:
 		return ActionApproveKey
+	case AboutPeople(t): // another who might have asked for it himself
+		return ActionChangePeople
 	case area == "licence":
 		return ActionApproveLicence
 	case area == "registry":
@@ -62,8 +70,12 @@ func (x *exchange) sees(d *sdk.HeldDraft) bool {
 	if d.Mine || d.MayDecide {
 		return true
 	}
+	reads := ActionReadRecord
+	if changesPeople(d) {
+		reads = ActionReadPeople
+	}
 	for _, agency := range d.Agencies {
-		if !x.caller.Decide(ActionReadDraft, agency).Allowed || !x.caller.Decide(ActionReadRecord, agency).Allowed {
+		if !x.caller.Decide(ActionReadDraft, agency).Allowed || !x.caller.Decide(reads, agency).Allowed {
 			return false
 		}
 	}
@@ -197,6 +209,13 @@ func (a *API) row(ctx context.Context, d *sdk.HeldDraft, i int, op model.Draft) 
 	if !d.Mine && !d.MayDecide {
 		r.Operation.Confidential = nil
 	}
+	if AboutPeople(op.Type) {
+		r.Zh, r.En, r.Moved = a.people.Words(&op)
+		if r.Moved = r.Moved && d.State == sdk.DraftPending; r.Moved {
+			r.Zh, r.En = r.Zh+"（该用户已有变动，同意后将不被受理）", r.En+" (the user has been changed since: approving will be refused)"
+		}
+		return r
+	}
 	var public []byte
 	if op.Record != "" {
 		if view, _, err := a.records.View(ctx, op.Kind, op.Record); err == nil {
@@ -297,6 +316,9 @@ func (a *API) postApproveDraft(x *exchange) error {
 			status = http.StatusAccepted
 		}
 		return x.answerValue(status, out)
+	}
+	if changesPeople(&d) {
+		return x.answerValue(http.StatusOK, out)
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), patience)
 	defer cancel()
@@ -400,6 +422,9 @@ func (a *API) postResendDraft(x *exchange) error {
 	if d.Batch != nil {
 		return model.E(model.CodeBadValue, "id").With("register the batch again")
 	}
+	if changesPeople(&d) {
+		return model.E(model.CodeBadValue, "id").With("ask for the change again")
+	}
 	ops, err := a.inbox.Again(x.r.Context(), d.ID)
 	if err != nil {
 		return err
@@ -413,9 +438,9 @@ func (a *API) postResendDraft(x *exchange) error {
 		Principal: x.caller.ID(), Agency: x.caller.Agency(), Person: x.caller.Person(), Name: x.caller.Name(),
 		Key: "resend-" + d.ID, Digest: d.Content, Drafts: ops,
 	})
-	var held *Held
+	held, waits := asHeld(err)
 	switch {
-	case errors.As(err, &held):
+	case waits:
 		return a.held(x, held)
 	case err != nil && index >= 0:
 		return &elementError{index, err}

@@ -43,6 +43,8 @@ const (
 	ActionVerify        = "verify"
 	ActionReadSelf      = "self.read"
 	ActionReadAccess    = "access.read"
+	ActionReadPeople    = "people.read"
+	ActionChangePeople  = "people.change" // to ask for a change of users or keys, and to be the second person for it
 
 	ActionReadDraft       = "draft.read"             // the inbox: what one wrote oneself, may decide, or may read the records of
 	ActionApproveLicence  = "draft.approve-licence"  // to be the second person for endings and batches of licences,
@@ -178,6 +180,24 @@ type Batches interface {
 	Register(ctx context.Context, s Submission, t sdk.BatchTerms) (sdk.HeldBatch, error)
 	// Batch finds one, with the draft that asked for it and who registered it.
 	Batch(ctx context.Context, id string) (b sdk.HeldBatch, principal string, err error)
+}
+
+// People are who may sign in at this node, and their API keys. Who calls has looked at rights; that a change waits for a
+// second person, where that rule is in force, People sees to. Safe for concurrent use.
+type People interface {
+	// List lists all users and keys, disabled and revoked ones too, the oldest first, and never a key itself. It stays in
+	// memory; the slices are the caller's.
+	List() ([]sdk.User, []sdk.APIKey)
+	// Host is the agency that hosts a party at this node, "" where none does. Its administrators manage the party's people.
+	Host(party model.USCC) model.AgencyID
+	// Words say what a change of a draft does, and whether its user has been changed since, so that it will be refused.
+	Words(d *model.Draft) (zh, en string, moved bool)
+	// Change makes the change that is the submission's one draft (its body an sdk.PeopleChange) and returns once it is on
+	// the disk and in force. The same principal, key and digest are the same change. A *Held error: another person must
+	// approve, and it waits for that, durably; other errors are *model.Error, and nothing was changed.
+	Change(ctx context.Context, s Submission) (sdk.PeopleChanged, error)
+	// Draw makes the key of an approved draft of the caller's own, once: key_shown afterwards.
+	Draw(ctx context.Context, by Caller, draft string) (sdk.PeopleChanged, error)
 }
 
 // Imports runs imports at the node. Who calls has looked at rights; the rights of each operation are looked at again as

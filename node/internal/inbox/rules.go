@@ -26,7 +26,7 @@ type RuleText struct{ Zh, En string }
 var Rules = map[Rule]RuleText{
 	Endings:  {"证照终止", "the ending of a licence"},
 	Registry: {"登记事项", "a change of the registry"},
-	Keys:     {"密钥与接入地址", "a change of a signing key or an endpoint"},
+	Keys:     {"密钥、人员与接入地址", "a change of a signing key, an endpoint, a user or an API key"},
 	Batches:  {"大批量", "a large batch"},
 }
 
