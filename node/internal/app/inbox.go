@@ -55,11 +55,11 @@ func (n *Node) approval() *sdk.Component {
 type desk struct{ n *Node }
 
 func personOf(s *httpapi.Submission) inbox.Person {
-	return inbox.Person{Principal: s.Principal, Pseudonym: s.Person, Name: s.Name, Agency: s.Agency}
+	return inbox.Person{Principal: s.Principal, Pseudonym: s.Person, Name: s.Name, Agency: s.Agency, Source: s.Source}
 }
 
 func callerOf(p *inbox.Person) intake.Caller {
-	return intake.Caller{Principal: p.Principal, Agency: p.Agency, Person: p.Pseudonym}
+	return intake.Caller{Principal: p.Principal, Agency: p.Agency, Person: p.Pseudonym, Source: p.Source}
 }
 
 // accept is the way of every request to write. A request that is repeated under its key is what it was the first
@@ -116,7 +116,7 @@ func (d desk) accept(ctx context.Context, s httpapi.Submission) ([]model.OpID, i
 			versions[i] = ops[i].Version
 		}
 	}
-	h, err = n.inbox.Hold(inbox.Request{Drafter: who, Key: s.Key, Digest: s.Digest, Rules: rules, Drafts: drafts, Versions: versions})
+	h, err = n.inbox.Hold(inbox.Request{Drafter: who, Writers: s.Writers, Key: s.Key, Digest: s.Digest, Rules: rules, Drafts: drafts, Versions: versions})
 	if err != nil {
 		return nil, -1, err
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ type FolderConfig struct {
 	Name    string        `yaml:"name"`     // a–z, 0–9, _; never changes: it says which files were taken already
 	Dir     string        `yaml:"dir"`      // must exist; the node may write in it
 	KeyFile string        `yaml:"key_file"` // API key in whose name files are taken, mode 0600
+	Writers []string      `yaml:"writers"`  // ids of users who can write to the folder: none of them approves what comes by it
 	Settle  time.Duration `yaml:"settle"`   // how long a file without a marker NAME.ok must have stayed as it is; default 5s
 	GiveUp  time.Duration `yaml:"give_up"`  // how long a file may stay unfinished; default 10m
 	Poll    time.Duration `yaml:"poll"`     // between looks at the folder; default 2s
@@ -51,6 +53,7 @@ type TableConfig struct {
 	TLSRoots     string        `yaml:"tls_roots"`     // PEM of the database's authorities; default: the system's
 	TLSName      string        `yaml:"tls_name"`      // the name in its certificate; default: the host of address
 	KeyFile      string        `yaml:"key_file"`      // API key in whose name rows are taken, mode 0600
+	Writers      []string      `yaml:"writers"`       // ids of users who can write to the table: none of them approves what comes by it
 	Poll         time.Duration `yaml:"poll"`          // between looks at the table; default 2s
 }
 
@@ -183,8 +186,13 @@ func (n *Node) openPush() error {
 	n.keepFirst("push", func(t *backup.Writer) error { return t.Database("push", journal.Copy) })
 	metrics := push.NewMetrics()
 	n.metrics.MustRegister(metrics.Collectors()...)
-	door := func(keyFile string) *push.Door {
-		return &push.Door{Intake: &pushedIn{n: n, keyFile: keyFile, seam: writing{n}}, Journal: journal}
+	door := func(source, keyFile string, writers []string) *push.Door {
+		for _, id := range writers {
+			if n.people.Find(id) == nil {
+				n.log.Warn("one of a source's writers is nobody who can sign in here", "part", "push", "source", source)
+			}
+		}
+		return &push.Door{Node: string(n.cfg.Msp) + "/" + string(n.cfg.Node), Intake: &pushedIn{n: n, keyFile: keyFile, writers: writers, seam: writing{n}}, Journal: journal}
 	}
 	for i := range n.cfg.Push.Tables {
 		t := &n.cfg.Push.Tables[i]
@@ -193,7 +201,7 @@ func (n *Node) openPush() error {
 			return fmt.Errorf("%s: push: table %s: %w", ConfigFile, t.Name, err)
 		}
 		watch := push.NewWatch("table/"+t.Name, metrics)
-		table, err := exchangetable.New(cfg, door(t.KeyFile), watch, n.log.With("part", "push"))
+		table, err := exchangetable.New(cfg, door(watch.Source, t.KeyFile, t.Writers), watch, n.log.With("part", "push"))
 		if err != nil {
 			return fmt.Errorf("%s: push: table %s: %w", ConfigFile, t.Name, err)
 		}
@@ -203,7 +211,7 @@ func (n *Node) openPush() error {
 		f := &n.cfg.Push.Folders[i]
 		watch := push.NewWatch("folder/"+f.Name, metrics)
 		folder := watchfolder.New(watchfolder.Config{Name: f.Name, Dir: n.path(f.Dir), Settle: f.Settle, GiveUp: f.GiveUp, Poll: f.Poll},
-			door(f.KeyFile), watch, n.log.With("part", "push"))
+			door(watch.Source, f.KeyFile, f.Writers), watch, n.log.With("part", "push"))
 		n.push.runs, n.push.watches = append(n.push.runs, folder.Run), append(n.push.watches, watch)
 	}
 	return nil
@@ -235,6 +243,7 @@ func (p *pushing) components() (out []sdk.Component) {
 type pushedIn struct {
 	n       *Node
 	keyFile string
+	writers []string
 	seam    httpapi.Intake
 }
 
@@ -263,7 +272,7 @@ func (p *pushedIn) caller() (httpapi.Caller, error) {
 	return c, nil
 }
 
-func (p *pushedIn) Accept(ctx context.Context, principal, key string, digest model.Digest, drafts []model.Draft) (string, int, error) {
+func (p *pushedIn) Accept(ctx context.Context, source, key string, digest model.Digest, drafts []model.Draft) (string, int, error) {
 	c, err := p.caller()
 	if err != nil {
 		p.n.access.Count(http.StatusUnauthorized)
@@ -287,7 +296,7 @@ func (p *pushedIn) Accept(ctx context.Context, principal, key string, digest mod
 		}
 	}
 	ids, index, err := p.seam.Accept(ctx, httpapi.Submission{
-		Principal: principal, Agency: c.Agency(), Person: c.Person(), Name: c.Name(), Key: key, Digest: digest, Drafts: drafts,
+		Principal: c.ID(), Agency: c.Agency(), Person: c.Person(), Name: c.Name(), Source: source, Writers: p.writers, Key: key, Digest: digest, Drafts: drafts,
 	})
 	var held *httpapi.Held
 	if err != nil && !errors.As(err, &held) && push.Passing(err) {
@@ -306,18 +315,20 @@ func (p *pushedIn) Accept(ctx context.Context, principal, key string, digest mod
 // pushed has the access log take down what a source pushed in, as the API does of a request.
 func (p *pushedIn) pushed(ctx context.Context, c httpapi.Caller, d httpapi.Decision, drafts []model.Draft, ids []model.OpID, err error) error {
 	e := sdk.AccessEntry{
-		Time: model.TimeOf(time.Now()), Person: c.ID(), Name: c.Name(), Pseudonym: c.Person(), Agency: c.Agency(), Route: routePush,
-		Allowed: d.Allowed, Policy: d.Policy, Status: http.StatusAccepted, Count: uint64(len(drafts)),
+		Person: c.ID(), Name: c.Name(), Pseudonym: c.Person(), Agency: c.Agency(), Allowed: d.Allowed, Policy: d.Policy, Status: http.StatusAccepted,
 	}
 	var held *httpapi.Held
 	if err != nil && !errors.As(err, &held) {
 		e.Status = model.AsError(err).Status()
 	}
+	return p.takeDown(ctx, e, drafts, ids)
+}
+
+// takeDown adds to an entry what it is about, and returns when it is on the disk.
+func (p *pushedIn) takeDown(ctx context.Context, e sdk.AccessEntry, drafts []model.Draft, ids []model.OpID) error {
+	e.Time, e.Route, e.Count = model.TimeOf(time.Now()), routePush, uint64(len(drafts))
 	for i := range drafts {
 		dr := &drafts[i]
-		if !strings.Contains(e.Action, string(dr.Type)) && len(e.Action) < 200 {
-			e.Action = strings.TrimPrefix(e.Action+","+string(dr.Type), ",")
-		}
 		r := sdk.AccessRecord{Kind: dr.Kind, ID: string(dr.Record)}
 		if i < len(ids) {
 			if o, err := p.seam.Outcome(ctx, ids[i]); err == nil {
@@ -326,6 +337,9 @@ func (p *pushedIn) pushed(ctx context.Context, c httpapi.Caller, d httpapi.Decis
 		}
 		if r.Kind != "" && r.ID != "" {
 			e.Records = append(e.Records, r)
+		}
+		if dr.Type != "" && !slices.Contains(strings.Split(e.Action, ","), string(dr.Type)) && len(e.Action) < 200 {
+			e.Action = strings.TrimPrefix(e.Action+","+string(dr.Type), ",")
 		}
 	}
 	wait, err := p.n.access.Begin(&e)
@@ -350,16 +364,50 @@ func (p *pushedIn) Known(ctx context.Context, id model.OpID) (bool, error) {
 	return err == nil, err
 }
 
-// Recovered has the access log take down what it may not have had when the process ended.
-func (p *pushedIn) Recovered(ctx context.Context, drafts []model.Draft, ids []model.OpID) error {
-	c, err := p.caller()
-	if err != nil {
-		return err
+// Recovered has the access log take down what it may not have had when the process ended. That it was allowed is known,
+// since it was accepted; by which policy is what holds now, where it still does.
+func (p *pushedIn) Recovered(ctx context.Context, principal string, agency model.AgencyID, drafts []model.Draft, ids []model.OpID) error {
+	e := sdk.AccessEntry{Person: principal, Agency: agency, Allowed: true, Status: http.StatusAccepted}
+	if drafts = slices.Clone(drafts); drafts == nil { // the row is gone: what it asked for is what was made of it
+		drafts = make([]model.Draft, len(ids))
 	}
-	if drafts == nil {
-		drafts = make([]model.Draft, len(ids)) // the row is gone; the operations say what they were
+	for i := range ids {
+		made, err := p.made(ctx, ids[i])
+		if err != nil {
+			return err
+		}
+		if made != nil {
+			drafts[i].Type, e.Pseudonym = made.Type, made.Person
+		}
 	}
-	return p.pushed(ctx, c, c.Decide(string(drafts[0].Type), drafts[0].Agency), drafts, ids, nil)
+	if drafts[0].Type == "" { // nor is it on the ledger yet: it was in the outbox
+		e.Action = ActionRecovered
+	}
+	if c := p.n.people.Find(principal); c != nil {
+		e.Name, e.Pseudonym = c.Name(), c.Person()
+		if drafts[0].Agency != "" {
+			agency = drafts[0].Agency
+		}
+		if d := c.Decide(string(drafts[0].Type), agency); d.Allowed {
+			e.Policy = d.Policy
+		}
+	}
+	return p.takeDown(ctx, e, drafts, ids)
+}
+
+// made is the version of a record that an operation made; nil while it has made none.
+func (p *pushedIn) made(ctx context.Context, id model.OpID) (*model.HistoryEntry, error) {
+	o, err := p.seam.Outcome(ctx, id)
+	if err != nil || o.Receipt == nil {
+		return nil, err
+	}
+	s := p.n.records.Snapshot()
+	defer s.Release()
+	v, err := s.Versions(o.Kind, o.Record, int64(o.Receipt.Position)-1, 1)
+	if err != nil || len(v) == 0 || v[0].Operation != id {
+		return nil, err
+	}
+	return &v[0], nil
 }
 
 func (p *pushedIn) Refusal(ctx context.Context, draft string) (*model.Error, error) {

@@ -15,7 +15,7 @@ import (
 type fakeNode struct {
 	mu       sync.Mutex
 	caller   push.Caller
-	ids      map[string][]model.OpID // by principal and key
+	ids      map[string][]model.OpID // by source and key
 	drafts   map[model.OpID]model.Draft
 	order    []model.OpID
 	inbox    map[string]heldDraft
@@ -30,8 +30,8 @@ type fakeNode struct {
 }
 
 type heldDraft struct {
-	principal, key string
-	drafts         []model.Draft
+	source, key string
+	drafts      []model.Draft
 }
 
 func newFakeNode() *fakeNode {
@@ -55,7 +55,7 @@ func (n *fakeNode) last() model.Draft {
 func (n *fakeNode) decide(draft string, yes bool) {
 	n.set(func(n *fakeNode) {
 		if h := n.inbox[draft]; yes {
-			n.accept(h.principal, h.key, h.drafts)
+			n.accept(h.source, h.key, h.drafts)
 		} else {
 			n.rejected[draft] = true
 		}
@@ -68,7 +68,7 @@ func (n *fakeNode) SignIn() (push.Caller, error) {
 	return n.caller, n.signInErr
 }
 
-func (n *fakeNode) Accept(ctx context.Context, principal, key string, _ model.Digest, drafts []model.Draft) (string, int, error) {
+func (n *fakeNode) Accept(ctx context.Context, source, key string, _ model.Digest, drafts []model.Draft) (string, int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.stop != nil && n.stop(false) {
@@ -77,12 +77,12 @@ func (n *fakeNode) Accept(ctx context.Context, principal, key string, _ model.Di
 	if n.acceptErr != nil {
 		return "", n.acceptIndex, n.acceptErr
 	}
-	name := principal + " " + key
+	name := source + " " + key
 	if n.held && n.ids[name] == nil {
-		n.inbox["draft-"+key] = heldDraft{principal, key, drafts}
+		n.inbox["draft-"+key] = heldDraft{source, key, drafts}
 		return "draft-" + key, -1, nil
 	}
-	n.accept(principal, key, drafts)
+	n.accept(source, key, drafts)
 	if n.stop != nil && n.stop(true) {
 		return "", -1, context.Canceled
 	}
@@ -90,13 +90,13 @@ func (n *fakeNode) Accept(ctx context.Context, principal, key string, _ model.Di
 }
 
 // accept is called with mu held.
-func (n *fakeNode) accept(principal, key string, drafts []model.Draft) {
-	name := principal + " " + key
+func (n *fakeNode) accept(source, key string, drafts []model.Draft) {
+	name := source + " " + key
 	if n.ids[name] != nil {
 		return
 	}
 	for i, d := range drafts {
-		id := model.DeriveOpID(n.caller.Agency, principal, key, i)
+		id := model.DeriveOpID("", source, key, i)
 		n.ids[name] = append(n.ids[name], id)
 		n.drafts[id] = d
 		n.order = append(n.order, id)
@@ -128,7 +128,9 @@ func (n *fakeNode) Known(_ context.Context, id model.OpID) (bool, error) {
 	return ok, nil
 }
 
-func (n *fakeNode) Recovered(context.Context, []model.Draft, []model.OpID) error { return nil }
+func (n *fakeNode) Recovered(context.Context, string, model.AgencyID, []model.Draft, []model.OpID) error {
+	return nil
+}
 
 func (n *fakeNode) Refusal(_ context.Context, id string) (*model.Error, error) {
 	n.mu.Lock()

@@ -118,6 +118,8 @@ type Submission struct {
 	Agency    model.AgencyID
 	Person    model.Pseudonym
 	Name      string       // for the second person to read, where one is needed; it stays at this node
+	Source    string       // the way by which a back office pushed, "" for a request: the key is its and not the principal's
+	Writers   []string     // principals who can write there: none of them approves what comes that way
 	Batch     string       // id of the open batch that the request says it belongs to, "" for none
 	Key       string       // Idempotency-Key, "" for none
 	Digest    model.Digest // of route and body: the same key with another digest is a mistake

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,11 +18,21 @@ type Person struct {
 	Pseudonym model.Pseudonym `json:"person"`
 	Name      string          `json:"name,omitempty"`
 	Agency    model.AgencyID  `json:"agency"`
+	// Source is the way by which a back office pushed, whose the idempotency key is then and no principal's.
+	Source string `json:"source,omitempty"`
 }
 
 // same reports whether two are one person. Either sameness is enough.
 func (p *Person) same(q *Person) bool {
 	return p.Principal == q.Principal || p.Pseudonym == q.Pseudonym
+}
+
+// opID is the id of the n-th operation of a request under a key; -1 stands for the request.
+func (p *Person) opID(key string, n int) model.OpID {
+	if p.Source != "" {
+		return model.DeriveOpID("", p.Source, key, n)
+	}
+	return model.DeriveOpID(p.Agency, p.Principal, key, n)
 }
 
 // Decision is who decided, and what.
@@ -37,6 +48,7 @@ type Held struct {
 	State      State              `json:"state"`
 	Rules      []Rule             `json:"rules"`
 	Drafter    Person             `json:"drafter"`
+	Writers    []string           `json:"writers,omitempty"` // principals who can write to the source that it came by
 	Operations int                `json:"operations"`
 	Agencies   []model.AgencyID   `json:"agencies"` // that the operations act for
 	Types      map[model.Type]int `json:"types"`
@@ -55,11 +67,16 @@ type Held struct {
 	Request model.Digest `json:"request"` // the same key with another digest is a mistake
 }
 
+// draftedBy reports whether somebody is who drafted it, or may be.
+func (h *Held) draftedBy(p *Person) bool {
+	return p.same(&h.Drafter) || slices.Contains(h.Writers, p.Principal)
+}
+
 // IDs are the operations', known before they are accepted.
 func (h *Held) IDs() []model.OpID {
 	ids := make([]model.OpID, h.Operations)
 	for i := range ids {
-		ids[i] = model.DeriveOpID(h.Drafter.Agency, h.Drafter.Principal, h.Key, i)
+		ids[i] = h.Drafter.opID(h.Key, i)
 	}
 	return ids
 }

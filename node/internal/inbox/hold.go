@@ -11,6 +11,7 @@ import (
 // Request is a request that is to wait.
 type Request struct {
 	Drafter  Person
+	Writers  []string     // principals who may be whom the drafter stands for: they decide nothing of it either
 	Key      string       // Idempotency-Key, "" for none
 	Digest   model.Digest // of route and body
 	Rules    []Rule       // that are in force for it
@@ -61,7 +62,7 @@ func (in *Inbox) Hold(r Request) (*Held, error) {
 	}
 	now := in.cfg.Clock()
 	h := &Held{
-		State: Pending, Rules: r.Rules, Drafter: r.Drafter, Operations: len(r.Drafts), Types: map[model.Type]int{},
+		State: Pending, Rules: r.Rules, Drafter: r.Drafter, Writers: r.Writers, Operations: len(r.Drafts), Types: map[model.Type]int{},
 		Content: digestOf(raw), Created: model.TimeOf(now), Expires: model.TimeOf(now.Add(in.cfg.Expires)),
 		Batch: r.Batch, Bytes: len(raw), Key: r.Key, Given: r.Key != "", Request: r.Digest,
 	}

@@ -56,7 +56,7 @@ func (h *Held) step(to State, by *Person) error {
 			return model.E(model.CodeForbidden)
 		case s.by == theDrafter && by.Principal != h.Drafter.Principal:
 			return model.E(model.CodeForbidden)
-		case s.by == another && by.same(&h.Drafter):
+		case s.by == another && h.draftedBy(by):
 			return model.E(model.CodeOwnDraft)
 		}
 		if h.State != Pending {

@@ -61,7 +61,7 @@ func requestKey(key [16]byte) []byte { return append([]byte{'k'}, key[:]...) }
 
 // RequestKey is the name of a request: who sent it, and under which idempotency key.
 func RequestKey(who *Person, key string) [16]byte {
-	return model.DeriveOpID(who.Agency, who.Principal, key, -1)
+	return who.opID(key, -1)
 }
 
 // database is a goleveldb whose files are their owner's alone: they hold confidential bodies.

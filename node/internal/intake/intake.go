@@ -53,6 +53,15 @@ type Caller struct {
 	Principal string
 	Agency    model.AgencyID
 	Person    model.Pseudonym
+	Source    string // the way by which a back office pushes; then it, and no principal or agency, is whose keys are
+}
+
+// opID is the id of the n-th operation of a request under a key; -1 stands for the request.
+func (c *Caller) opID(key string, n int) model.OpID {
+	if c.Source != "" {
+		return model.DeriveOpID("", c.Source, key, n)
+	}
+	return model.DeriveOpID(c.Agency, c.Principal, key, n)
 }
 
 // Intake is safe for concurrent use.
@@ -139,7 +148,7 @@ func (in *Intake) done(who Caller, key string, n int) (ids []model.OpID, err err
 	}
 	stand := 0
 	for i := range n {
-		id := model.DeriveOpID(who.Agency, who.Principal, key, i)
+		id := who.opID(key, i)
 		ok, err := in.Stands(id)
 		if err != nil {
 			return nil, model.E(model.CodeInternal).Because(err)
@@ -177,7 +186,7 @@ func (w *work) complete(ctx context.Context, key string, drafts []model.Draft, i
 		}
 		ids[i] = model.NewOpID()
 		if key != "" {
-			ids[i] = model.DeriveOpID(w.who.Agency, w.who.Principal, key, i)
+			ids[i] = w.who.opID(key, i)
 		}
 		if err := w.draft(i, &drafts[i], ids[i]); err != nil {
 			return i, err
@@ -220,7 +229,7 @@ func (in *Intake) Settled(ids []model.OpID, receipts []model.Receipt) {
 }
 
 func requestKey(who Caller, key string) [16]byte {
-	id := model.DeriveOpID(who.Agency, who.Principal, key, -1)
+	id := who.opID(key, -1)
 	sum := sha256.Sum256(id[:])
 	return [16]byte(sum[:16])
 }

@@ -47,7 +47,7 @@ func (in *Intake) Known(who Caller, key string, body model.Digest) (ids []model.
 		return nil, false, model.E(model.CodeIdempotencyMismatch)
 	}
 	for i := range n {
-		ids = append(ids, model.DeriveOpID(who.Agency, who.Principal, key, i))
+		ids = append(ids, who.opID(key, i))
 	}
 	return ids, true, nil
 }

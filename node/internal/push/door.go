@@ -14,6 +14,7 @@ var ErrChanged = model.E(model.CodeRowChanged)
 
 // Door takes units of one node. Safe for concurrent use, for different units.
 type Door struct {
+	Node    string // "<MSP>/<node>": sources of two nodes may have one name, and the ledger has the operations of all
 	Intake  Intake
 	Journal *Journal
 	Clock   func() time.Time // default: time.Now
@@ -27,12 +28,14 @@ type Door struct {
 // is then sent again later. ErrChanged comes with the answers of the content that was taken first.
 //
 // What makes a unit count once, wherever the process is killed:
-//   - The journal's entry is synced before Accept. It fixes the unit's content and the principal under whose name the
-//     operations' ids derive, so every later call asks Accept for the same thing.
-//   - Accept is idempotent by that principal and key. Killed after it and before anything is written here, the next
+//   - The journal's entry is synced before Accept. It fixes the unit's content, so every later call asks Accept for
+//     the same thing, and says in whose name.
+//   - Accept is idempotent by source and key. Killed after it and before anything is written here, the next
 //     call is given the same operations.
-//   - Once "accepted" stands in the journal, Accept is never asked again; ids derive from the entry alone. So the
-//     unit also outlives the node's idempotency records, which expire.
+//   - Once "accepted" stands in the journal, Accept is never asked again. So the unit also outlives the node's
+//     idempotency records, which expire.
+//   - Operations' ids derive from the node, the source and the unit alone: not from the key, which is renewed, and not
+//     from the journal. What stands on the ledger is found there, also by a node that was restored without this journal.
 func (d *Door) Send(ctx context.Context, u Unit, wait bool) ([]Answer, error) {
 	caller, err := d.Intake.SignIn()
 	if err != nil {
@@ -43,10 +46,7 @@ func (d *Door) Send(ctx context.Context, u Unit, wait bool) ([]Answer, error) {
 		return nil, err
 	}
 	if !ok {
-		e = entry{Digest: u.Digest, Principal: caller.Principal, Agency: caller.Agency, Count: u.Count}
-		if err := d.Journal.put(u.Source, u.ID, e); err != nil {
-			return nil, err
-		}
+		e = entry{Digest: u.Digest, Agency: caller.Agency, Count: u.Count}
 	}
 	changed := e.Digest != u.Digest
 	taken := Unit{Source: u.Source, ID: u.ID, Digest: e.Digest, Count: e.Count}
@@ -62,10 +62,10 @@ func (d *Door) Send(ctx context.Context, u Unit, wait bool) ([]Answer, error) {
 
 // drive is Send for content that is the journal's.
 func (d *Door) drive(ctx context.Context, caller Caller, e *entry, u Unit, wait bool) ([]Answer, error) {
-	key := u.key()
+	key, source := u.key(), "push:"+d.Node+"/"+u.Source
 	ids := make([]model.OpID, e.Count)
 	for i := range ids {
-		ids[i] = model.DeriveOpID(e.Agency, e.Principal, key, i)
+		ids[i] = model.DeriveOpID("", source, key, i)
 	}
 	if !e.Accepted && e.Draft == "" {
 		// Operations that are known were accepted before: the journal is older than the outbox, or was lost.
@@ -74,16 +74,25 @@ func (d *Door) drive(ctx context.Context, caller Caller, e *entry, u Unit, wait 
 		case err != nil:
 			return nil, err
 		case known:
-			if err := d.Intake.Recovered(ctx, u.Drafts, ids); err != nil {
+			if err := d.Intake.Recovered(ctx, e.Principal, e.Agency, u.Drafts, ids); err != nil {
 				return nil, err
 			}
 			e.Accepted = true
 		case caller.Agency != e.Agency:
 			return all(e.Count, Failed(Taken, model.E(model.CodeForbidden, "agency").With("taken with a key of %s", e.Agency))), nil
 		case u.Drafts == nil:
+			if err := d.Journal.put(u.Source, u.ID, *e); err != nil {
+				return nil, err
+			}
 			return all(e.Count, Failed(Refused, model.E(model.CodeRowChanged))), nil
 		default:
-			held, index, err := d.Intake.Accept(ctx, e.Principal, key, u.Digest, u.Drafts)
+			if e.Principal != caller.Principal { // it is new, or the key was renewed
+				e.Principal = caller.Principal
+				if err := d.Journal.put(u.Source, u.ID, *e); err != nil {
+					return nil, err
+				}
+			}
+			held, index, err := d.Intake.Accept(ctx, source, key, u.Digest, u.Drafts)
 			if err != nil {
 				return notAccepted(e.Count, index, err), nil
 			}

@@ -19,7 +19,7 @@ type Journal struct{ db *leveldb.DB }
 // entry is what is remembered of a unit.
 type entry struct {
 	Digest    model.Digest   `json:"digest"`
-	Principal string         `json:"principal"` // under which it was taken: operation ids derive from it, also after the key was renewed
+	Principal string         `json:"principal"` // in whose name it was last given to the node; "" before that
 	Agency    model.AgencyID `json:"agency"`
 	Count     int            `json:"count"`
 	Accepted  bool           `json:"accepted,omitempty"` // its operations are in the outbox or beyond

@@ -92,16 +92,19 @@ type Caller struct {
 type Intake interface {
 	// SignIn finds the principal of the source's key. It fails while the key is unknown, expired or revoked.
 	SignIn() (Caller, error)
-	// Accept accepts the drafts, or holds them as a draft whose id it returns, as POST /v1/operations would from that principal: the same rights, the same
-	// two-person rule, all or none, durable when it returns. The same principal, key and digest give the same
-	// result. The operations' ids are model.DeriveOpID of agency, principal and key, also of those that were held. An error is about draft index where index ≥ 0; nothing was written then.
-	Accept(ctx context.Context, principal, key string, digest model.Digest, drafts []model.Draft) (held string, index int, err error)
+	// Accept accepts the drafts, or holds them as a draft whose id it returns, as POST /v1/operations would from the
+	// source's principal: the same rights, the same two-person rule, all or none, durable when it returns. The same
+	// source, key and digest give the same result, whoever the principal is by then. The operations' ids are
+	// model.DeriveOpID of no agency, source and key, also of those that were held. An error is about draft index where
+	// index ≥ 0; nothing was written then.
+	Accept(ctx context.Context, source, key string, digest model.Digest, drafts []model.Draft) (held string, index int, err error)
 	// Outcomes waits until none of the operations is pending or ctx is done, and tells what is known.
 	Outcomes(ctx context.Context, ids []model.OpID) ([]model.Outcome, error)
 	// Known reports whether the node accepted an operation, or saw it on the ledger.
 	Known(ctx context.Context, id model.OpID) (bool, error)
-	// Recovered takes down operations that were accepted before the process ended, and perhaps not taken down then.
-	Recovered(ctx context.Context, drafts []model.Draft, ids []model.OpID) error
+	// Recovered takes down operations that were accepted before the process ended, and perhaps not taken down then:
+	// principal is in whose name, "" where that is not known any more; drafts are nil where they are lost.
+	Recovered(ctx context.Context, principal string, agency model.AgencyID, drafts []model.Draft, ids []model.OpID) error
 	// Refusal tells why a draft never becomes operations: it was not approved, or refused after it was. nil while it
 	// waits, and once it is accepted.
 	Refusal(ctx context.Context, draft string) (*model.Error, error)

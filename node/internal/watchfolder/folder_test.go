@@ -37,7 +37,7 @@ func (n *fakeNode) SignIn() (push.Caller, error) {
 	return push.Caller{Principal: "key-1", Agency: "bj-scjg"}, nil
 }
 
-func (n *fakeNode) Accept(_ context.Context, principal, key string, _ model.Digest, drafts []model.Draft) (string, int, error) {
+func (n *fakeNode) Accept(_ context.Context, source, key string, _ model.Digest, drafts []model.Draft) (string, int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.err != nil {
@@ -47,7 +47,7 @@ func (n *fakeNode) Accept(_ context.Context, principal, key string, _ model.Dige
 		return "draft-1", -1, nil
 	}
 	for i, d := range drafts {
-		n.known[model.DeriveOpID("bj-scjg", principal, key, i)] = d
+		n.known[model.DeriveOpID("", source, key, i)] = d
 	}
 	if n.stop != nil && n.stop() {
 		return "", -1, context.Canceled
@@ -75,7 +75,9 @@ func (n *fakeNode) Known(_ context.Context, id model.OpID) (bool, error) {
 	return ok, nil
 }
 
-func (n *fakeNode) Recovered(context.Context, []model.Draft, []model.OpID) error { return nil }
+func (n *fakeNode) Recovered(context.Context, string, model.AgencyID, []model.Draft, []model.OpID) error {
+	return nil
+}
 
 func (n *fakeNode) Refusal(context.Context, string) (*model.Error, error) { return nil, nil }
 func (n *fakeNode) Identifier(model.Kind, model.RecordID) string          { return "1.2" }
