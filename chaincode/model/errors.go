@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strings"
 )
 
 // ErrorKind is the class of a refusal or failure. The set is closed; each has one HTTP status.
@@ -57,6 +58,16 @@ func (e *Error) With(format string, args ...any) *Error {
 	c := *e
 	c.Detail = fmt.Sprintf(format, args...)
 	return &c
+}
+
+// OneOf returns a copy whose detail lists what is allowed, as programs write it: that reads alike in every language.
+func (e *Error) OneOf(values ...string) *Error {
+	const most = 160 // bytes
+	list := strings.Join(values, " | ")
+	if len(list) > most {
+		list = strings.ToValidUTF8(list[:most], "") + " …"
+	}
+	return e.With("%s", list)
 }
 
 // Because returns a copy that wraps a cause.

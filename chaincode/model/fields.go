@@ -89,7 +89,7 @@ func (f *FaceField) check(name string) error {
 			return E(CodeBadValue, field)
 		}
 	default:
-		return E(CodeBadValue, field+".type")
+		return E(CodeBadValue, field+".type").OneOf("string", "integer", "boolean")
 	}
 	return checkLine(field+".title", f.Title, 1, MaxName)
 }
@@ -123,7 +123,7 @@ func (f *FaceField) CheckValue(field string, v any) error {
 				return nil
 			}
 		}
-		return E(CodeBadValue, field)
+		return E(CodeBadValue, field).OneOf(f.Enum...)
 	case float64:
 		n := int64(x)
 		if f.Type != "integer" || float64(n) != x {

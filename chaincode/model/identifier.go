@@ -361,6 +361,9 @@ func ParseNodeID(s string) (NodeID, error) {
 // UnmarshalText parses.
 func (n *NodeID) UnmarshalText(b []byte) error { return parseInto(n, b, ParseNodeID) }
 
+// shortIDForm says what shortID asks for, in every language.
+const shortIDForm = "a–z 0–9 -, 2–32"
+
 func shortID(s string) bool {
 	if len(s) < 2 || len(s) > 32 || s[0] < 'a' || s[0] > 'z' || s[len(s)-1] == '-' {
 		return false

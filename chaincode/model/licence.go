@@ -129,7 +129,7 @@ func (s *Signature) check(field string) error {
 	switch s.Alg {
 	case "ES256", "ES256K", "SM2":
 	default:
-		return E(CodeBadValue, field+".alg")
+		return E(CodeBadValue, field+".alg").OneOf(algorithms...)
 	}
 	if err := checkLine(field+".key", s.Key, 1, 64); err != nil {
 		return err
@@ -225,7 +225,7 @@ func (a Act) check() error {
 		return err
 	}
 	if !shortID(a.Reason) {
-		return E(CodeBadValue, "reason")
+		return E(CodeBadValue, "reason").With("%s", shortIDForm)
 	}
 	return nil
 }
@@ -239,7 +239,7 @@ type ActBody struct {
 
 func (b *ActBody) step(h Header, op *Operation, e *Effect) error {
 	if b.FromStart && op.Type != LicenceRescind {
-		return E(CodeBadValue, "from_start")
+		return E(CodeBadValue, "from_start").OneOf(string(LicenceRescind))
 	}
 	e.Header.Effective = b.Effective
 	if b.FromStart {
@@ -293,8 +293,10 @@ func (b *AmendBody) step(h Header, op *Operation, e *Effect) error {
 	}
 	renew := op.Type == LicenceRenew
 	switch {
-	case renew && b.How != "", !renew && b.How != Correct && b.How != ChangeOf:
+	case renew && b.How != "":
 		return E(CodeBadValue, "how")
+	case !renew && b.How != Correct && b.How != ChangeOf:
+		return E(CodeBadValue, "how").OneOf(string(Correct), string(ChangeOf))
 	case renew && b.Previous.ValidUntil == "":
 		return E(CodeBadValue, "value.valid_until").With("a licence without end is not renewed")
 	case renew && b.Value.ValidUntil != "" && b.Value.ValidUntil <= b.Previous.ValidUntil:

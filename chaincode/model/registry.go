@@ -71,11 +71,14 @@ type Key struct {
 	Retired bool   `json:"retired" zl:"public,flag"`
 }
 
+// algorithms are those of signing keys.
+var algorithms = []string{"ES256", "ES256K", "SM2"}
+
 func (k *Key) check(field string) error {
 	switch k.Alg {
 	case "ES256", "ES256K", "SM2":
 	default:
-		return E(CodeBadValue, field+".alg")
+		return E(CodeBadValue, field+".alg").OneOf(algorithms...)
 	}
 	if err := checkLine(field+".id", k.ID, 1, 64); err != nil {
 		return err
@@ -120,7 +123,7 @@ func (a *Agency) check() error {
 	}
 	for _, r := range a.Roles {
 		if r != RoleIssuer && r != RoleVerifier && r != RoleCustoms {
-			return E(CodeBadValue, "value.roles")
+			return E(CodeBadValue, "value.roles").OneOf(string(RoleIssuer), string(RoleVerifier), string(RoleCustoms))
 		}
 	}
 	if len(a.Keys) > 16 {
@@ -156,7 +159,7 @@ func (p *Party) check() error {
 	}
 	for _, t := range p.Trades {
 		if !shortID(t) {
-			return E(CodeBadValue, "value.trades")
+			return E(CodeBadValue, "value.trades").With("%s", shortIDForm)
 		}
 	}
 	return checkLine("value.name_zh", p.NameZh, 1, MaxName)
@@ -363,7 +366,7 @@ type ProposeBody struct {
 
 func (b *ProposeBody) check() error {
 	if b.Action != Admit && b.Action != Change && b.Action != Remove {
-		return E(CodeBadValue, "action")
+		return E(CodeBadValue, "action").OneOf(string(Admit), string(Change), string(Remove))
 	}
 	m := Machines[b.Kind]
 	if m == nil || !m.Allows(b.Action) {

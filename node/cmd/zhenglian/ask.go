@@ -87,7 +87,7 @@ func askMissing(c *cobra.Command, ask bool, questions []flagQuestion) error {
 			}
 			var e *model.Error
 			if errors.As(err, &e) {
-				tell(c.ErrOrStderr(), "  %[2]s\n", "  %[1]s\n", err, e.Zh())
+				fmt.Fprintf(c.ErrOrStderr(), "  %s\n", inWords(err, e))
 			} else {
 				fmt.Fprintf(c.ErrOrStderr(), "  %s\n", err)
 			}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"github.com/zhenglian/zhenglian/chaincode/model"
 )
 
 // asked is the language that --lang asks for, "" where it does not. run sets it, before there are commands: their help
@@ -64,6 +66,34 @@ func (e *spoken) Error() string { return say(e.zh, e.en) }
 
 // errorf is an error in the language of this process; %w wraps.
 func errorf(zh, en string, args ...any) error { return fmt.Errorf(say(zh, en), args...) }
+
+// inWords is an error in the language of this process, with the code that programs and pages know it by. e is the part of
+// it that has words in both.
+func inWords(err error, e *model.Error) string {
+	if language() != "zh" || e.Zh() == "" {
+		return err.Error()
+	}
+	zh := e.Zh() + "（" + string(e.Code)
+	if e.Field != "" {
+		zh += "，" + e.Field
+	}
+	zh += "）"
+	if e.Detail != "" {
+		zh += "：" + e.Detail
+	}
+	var inner *model.Error
+	switch {
+	case errors.As(e.Cause, &inner) && inner.Code == e.Code: // it says more of the same
+		if inner.Detail != "" {
+			zh += "：" + inner.Detail
+		}
+	case errors.As(e.Cause, &inner):
+		zh += "：" + inWords(e.Cause, inner)
+	case e.Cause != nil:
+		zh += "：" + e.Cause.Error()
+	}
+	return strings.Replace(err.Error(), e.Error(), zh, 1)
+}
 
 // wrongFlags are what the flags' parser says, with Chinese for it.
 var wrongFlags = []struct {

@@ -41,6 +41,7 @@ func TestOperatorInChinese(t *testing.T) {
 		{[]string{"keys", "issue", "--dir", node, "--name", "x", "--agency", "bj-scjg", "--role", "verifier", "--days", "x"}, "", 2, "不能取值"},
 		{[]string{"keys", "issue", "--dir", node, "--name", "x", "--agency", "bj-scjg", "--role", "verifier"}, "", 0, "只显示这一次"},
 		{[]string{"keys", "rotate", "KEY", "--dir", node}, "", 0, "继续有效至"},
+		{[]string{"people", "add", "--dir", node, "--name", "甲", "--agency", "bj-scjg", "--role", "system-admin", "--role", "drafter"}, "", 1, "（roles_incompatible"},
 		{[]string{"people", "list", "--dir", node}, "", 0, "姓名"},
 		{[]string{"webhooks", "list", "--dir", node}, "", 0, "死信"},
 		{[]string{"invite", "list", "--dir", node}, "", 0, "有效至"},

@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	} else if errors.Is(err, app.ErrHalfRestored) {
 		tell(errOut, "zhenglian: 该文件夹是中断的恢复留下的，不是节点：请重新执行 zhenglian restore，它会从头开始（%s）\n", "zhenglian: %s\n", err)
 	} else if errors.As(err, &e) {
-		tell(errOut, "zhenglian: %[2]s（%[1]s）\n", "zhenglian: %s (%s)\n", err, e.Zh())
+		fmt.Fprintf(errOut, "zhenglian: %s\n", inWords(err, e))
 	} else {
 		fmt.Fprintf(errOut, "zhenglian: %s\n", err)
 	}

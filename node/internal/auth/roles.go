@@ -59,7 +59,7 @@ func checkRoles(in []Role) error {
 func checkApart(in []Role) error {
 	for _, r := range in {
 		if slices.Contains(administrators, r) && len(in) > 1 {
-			return model.E(model.CodeRolesIncompatible, "roles").With("%s together with others", r)
+			return model.E(model.CodeRolesIncompatible, "roles").With("%s + …", r)
 		}
 	}
 	return nil

@@ -99,7 +99,7 @@ func (o *Operator) putLevel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if level.UnmarshalText([]byte(d.Level)) != nil {
-		AdminFail(w, model.E(model.CodeBadValue, "level"))
+		AdminFail(w, model.E(model.CodeBadValue, "level").OneOf("debug", "info", "warn", "error"))
 		return
 	}
 	o.Level.Set(level)

@@ -107,7 +107,7 @@ func number(q url.Values, name string, least, most, missing int) (int, error) {
 	}
 	n, err := strconv.Atoi(q.Get(name))
 	if err != nil || n < least || n > most {
-		return 0, model.E(model.CodeBadValue, name)
+		return 0, model.E(model.CodeBadValue, name).With("%d–%d", least, most)
 	}
 	return n, nil
 }
@@ -130,7 +130,7 @@ func (a *API) getDrafts(x *exchange) error {
 		query.Drafter = x.caller.ID()
 	case "", "false":
 	default:
-		return model.E(model.CodeBadValue, "mine")
+		return model.E(model.CodeBadValue, "mine").OneOf("true", "false")
 	}
 	drafts, next, err := a.inbox.Drafts(x.r.Context(), query)
 	if err != nil {

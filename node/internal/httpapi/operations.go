@@ -149,14 +149,14 @@ func waits(query string) (bool, error) {
 	}
 	q, err := url.ParseQuery(query)
 	if err != nil {
-		return false, model.E(model.CodeBadValue, "wait")
+		return false, model.E(model.CodeBadValue, "wait").OneOf("committed", "accepted")
 	}
 	for name, values := range q {
 		if name != "wait" {
 			return false, model.E(model.CodeUnknownField, "query")
 		}
 		if len(values) != 1 || (values[0] != "committed" && values[0] != "accepted") {
-			return false, model.E(model.CodeBadValue, "wait")
+			return false, model.E(model.CodeBadValue, "wait").OneOf("committed", "accepted")
 		}
 	}
 	return q.Get("wait") != "accepted", nil

@@ -25,7 +25,7 @@ func (a *API) postProposal(x *exchange) error {
 		return err
 	}
 	if in.Action != model.Admit && in.Action != model.Change && in.Action != model.Remove {
-		return model.E(model.CodeBadValue, "action")
+		return model.E(model.CodeBadValue, "action").OneOf(string(model.Admit), string(model.Change), string(model.Remove))
 	}
 	if m := model.Machines[in.Kind]; m == nil || !m.Allows(in.Action) {
 		return model.E(model.CodeBadValue, "kind")

@@ -269,10 +269,20 @@ func (r *rowCheck) day(field string) (d model.Date, given, ok bool) {
 		return "", false, true
 	}
 	d, ok = r.c.m.date(norm.NFKC.String(v)) // full-width digits are digits
-	if !ok {
-		r.fault(field, model.CodeBadDate, "")
+	switch {
+	case ok:
+	case r.c.m.SerialDates == "" && len(v) == 5 && digits(v) && serialText(v):
+		r.fault(field, SerialDate, "")
+	default:
+		r.fault(field, model.CodeBadDate, strings.Join(r.c.m.Dates, " | "))
 	}
 	return d, true, ok
+}
+
+// serialText reports whether digits may be a day as a spreadsheet counts them.
+func serialText(s string) bool {
+	n, err := strconv.Atoi(s)
+	return err == nil && n >= 18_264 && n < 73_051 // 1950 to 2099
 }
 
 // serial is the day of a plain number. Eight digits are no serial number but a written date.
@@ -404,10 +414,10 @@ func (r *rowCheck) dates(v *model.Licence) {
 		return
 	}
 	if v.ValidUntil != "" && v.ValidUntil < v.ValidFrom {
-		r.fault("valid_until", model.CodeBadDate, "止期早于起期 / the end lies before the beginning")
+		r.fault("valid_until", EndsFirst, "")
 	}
 	if v.IssuedOn > r.c.today {
-		r.fault(issued, model.CodeBadDate, "签发日期在未来 / the day of issue lies in the future")
+		r.fault(issued, IssuedAhead, "")
 	}
 }
 

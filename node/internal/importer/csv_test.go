@@ -72,7 +72,7 @@ func TestBadRows(t *testing.T) {
 		{"wrong check", header + row("甲", code(1)[:17]+"Q", "2020-01-01", "北京", "东城") + good(2), 2, []string{"2 uscc bad_uscc"}},
 		{"short code", header + row("甲", "911101", "2020-01-01", "北京", "东城"), 1, []string{"2 uscc bad_uscc"}},
 		{"no such day", header + row("甲", code(1), "2023-02-29", "北京", "东城"), 1, []string{"2 registration_date bad_date"}},
-		{"future", header + row("甲", code(1), "2026-12-01", "北京", "东城"), 1, []string{"2 registration_date bad_date"}},
+		{"future", header + row("甲", code(1), "2026-12-01", "北京", "东城"), 1, []string{"2 registration_date issued_in_the_future"}},
 		{"no date", header + row("甲", code(1), "", "北京", "东城"), 1, []string{"2 registration_date missing_field"}},
 		{"other writings of dates", header + row("甲", code(1), "2020年3月1日", "北京", "东城") + row("乙", code(2), "20200301", "北京", "东城") + row("丙", code(3), "2020/03/01", "北京", "东城"), 3, nil},
 		{"no name", header + row(" ", code(1), "2020-01-01", "北京", "东城"), 1, []string{"2 name missing_field"}},

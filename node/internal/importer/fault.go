@@ -17,6 +17,9 @@ const (
 	DuplicateNumber model.Code = "duplicate_number"
 	DuplicateHolder model.Code = "duplicate_holder"
 	AgencyUnmapped  model.Code = "agency_unmapped"
+	EndsFirst       model.Code = "ends_before_it_begins"
+	IssuedAhead     model.Code = "issued_in_the_future"
+	SerialDate      model.Code = "serial_date"
 	DamagedNumber   model.Code = "damaged_number"
 	DamagedDate     model.Code = "damaged_date"
 	FormulaCell     model.Code = "formula_cell"
@@ -46,9 +49,12 @@ var ownTexts = map[model.Code][2]string{
 	RowTooLong:      {"该行超过 64 KiB", "the row is longer than 64 KiB"},
 	ColumnCount:     {"列数与表头不符", "the number of columns differs from the header's"},
 	DuplicateRow:    {"与前面的行重复", "the same licence stands in an earlier row"},
-	DuplicateNumber: {"证照编号与前面的行相同，持证主体不同", "an earlier row gives this number to another holder"},
+	DuplicateNumber: {"证照编号与前面的行相同，持证主体的代码或名称不同", "an earlier row has this number with another code or name of the holder"},
 	DuplicateHolder: {"持证主体在前面的行已出现，而此类证照每主体只有一份", "an earlier row has this holder, who can have only one such licence"},
 	AgencyUnmapped:  {"映射表中没有对应的发证机关", "the map's agency table has no entry for these values"},
+	EndsFirst:       {"止期早于起期", "the end lies before the beginning"},
+	IssuedAhead:     {"签发日期在未来", "the day of issue lies in the future"},
+	SerialDate:      {"像是表格软件的日期序号；确是日期的，在映射中写 serial_dates: \"1900\"", "it looks like a day as a spreadsheet counts them; where it is one, the map says serial_dates: \"1900\""},
 	DamagedNumber:   {"长号码已被表格软件当作数值截断（如 9.11E+17），末尾数字已丢失，请按原件重新填写并将该列设为文本", "a long number that a spreadsheet has cut (as 9.11E+17): its last digits are lost; write it anew from the original, in a column of text"},
 	DamagedDate:     {"文本已被表格软件改成日期，请按原件重新填写并将该列设为文本", "a text that a spreadsheet has turned into a date: write it anew from the original, in a column of text"},
 	FormulaText:     {"文本以 = + - @ 开头，表格软件打开时会当作公式执行；确是名称的，在映射中写 formula_texts: allow", "a text that a spreadsheet would run as a formula; where it is a name all the same, the map says formula_texts: allow"},
@@ -60,6 +66,8 @@ var ownTexts = map[model.Code][2]string{
 	OldCitizenID:    {"15 位旧身份证号没有校验位，请填 18 位号码；或加 --legacy 作为未校验的旧数据迁入", "an old identity number of 15 digits has no check digit: write that of 18, or take it over unchecked with --legacy"},
 	AlreadyEnded:    {"证照已终止（状态列），不签发", "the licence has ended, says the column of states: it is not issued"},
 	EndedSince:      {"此前导入签发的该证照已经终止，不重新签发；确需签发请改用 licence issue", "an earlier import issued this licence and it has ended since: it is not issued anew; where it has to be, use licence issue"},
+
+	model.CodeBadDate: {"日期不存在，或不是映射所列的写法", "the date does not exist, or is in no writing that the map allows"},
 
 	NoteLeadingZeros: {"补回了丢失的前导零", "lost leading zeros were put back"},
 	NoteSerialDay:    {"数值按表格的日期序号读作日期", "a number was read as a day of the spreadsheet's calendar"},
@@ -76,8 +84,8 @@ type Fault struct {
 	Column string     `json:"column"`         // as the header names it, "" for the whole row
 	Cell   string     `json:"cell,omitempty"` // of a workbook: "C5"
 	Code   model.Code `json:"code"`
-	Detail string     `json:"detail,omitempty"`
-	Note   bool       `json:"note,omitempty"` // the row is good all the same
+	Detail string     `json:"detail,omitempty"` // that reads alike in every language: a line, what is allowed
+	Note   bool       `json:"note,omitempty"`   // the row is good all the same
 }
 
 // Zh is the Chinese sentence.
@@ -96,10 +104,15 @@ func (f Fault) text(lang int, known string) string {
 	if f.Detail == "" {
 		return known
 	}
-	if lang == 0 {
-		return known + "（" + f.Detail + "）"
+	in := f.Detail
+	switch f.Code {
+	case DuplicateRow, DuplicateNumber, DuplicateHolder: // it is the earlier row's line
+		in = [2]string{"第 " + in + " 行", "line " + in}[lang]
 	}
-	return known + " (" + f.Detail + ")"
+	if lang == 0 {
+		return known + "（" + in + "）"
+	}
+	return known + " (" + in + ")"
 }
 
 // Where names the row, or the cell where it has a name.

@@ -96,14 +96,14 @@ func (c *checker) duplicates(row *Row, r *rowCheck) {
 		if was.holder == at.holder {
 			code = DuplicateRow
 		}
-		r.fault("number", code, "第 "+strconv.Itoa(was.line)+" 行 / line "+strconv.Itoa(was.line))
+		r.fault("number", code, strconv.Itoa(was.line))
 		return
 	}
 	if c.m.OnePerHolder {
 		sum := sha256.Sum256([]byte(holder))
 		k := [12]byte(sum[:12])
 		if line, ok := c.held[k]; ok {
-			r.fault("holder_code", DuplicateHolder, "第 "+strconv.Itoa(line)+" 行 / line "+strconv.Itoa(line))
+			r.fault("holder_code", DuplicateHolder, strconv.Itoa(line))
 			return
 		}
 		c.held[k] = row.Line

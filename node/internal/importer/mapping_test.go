@@ -197,7 +197,7 @@ agency:
 		t.Error(faults, string(r.Draft.Body))
 	}
 	for line, want := range map[string]string{
-		row("2019-01-01", "", "零售", "", "", ""):                                          "until bad_date",
+		row("2019-01-01", "", "零售", "", "", ""):                                          "until ends_before_it_begins",
 		row("昨天", "", "零售", "", "", ""):                                                  "until bad_date",
 		row("", "1.5", "零售", "", "", ""):                                                 "capital wrong_type",
 		row("", "", strings.Repeat("零", 11), "", "", ""):                                 "scope too_long",

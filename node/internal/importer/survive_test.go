@@ -57,7 +57,7 @@ func TestHoldersOfAllKinds(t *testing.T) {
 		{"000001,001,9.11E+17,甲,2020-01-01,长期,", true, "damaged_number", ""},
 		{"000001,001,11010519491231002X,甲,2020-01-01,长期,", true, "bad_uscc", ""},
 		{"000001,001," + u + ",甲,2020-01-01,长期,注销", false, "already_ended", ""},
-		{"000001,001," + u + ",甲,2020-01-01,2019-01-01,", false, "bad_date", ""},
+		{"000001,001," + u + ",甲,2020-01-01,2019-01-01,", false, "ends_before_it_begins", ""},
 	} {
 		m, err := DecodeMap([]byte(peopleMap))
 		if err != nil {

@@ -45,6 +45,14 @@ var Steps = []Step{
 // states numbers them for keys: only ever appended.
 var states = []State{Pending, Approved, Rejected, Withdrawn, Expired}
 
+func stateNames() []string {
+	names := make([]string, len(states))
+	for i, s := range states {
+		names[i] = string(s)
+	}
+	return names
+}
+
 // step decides whether a draft may come to a state by a person's hand, nil for the clock.
 func (h *Held) step(to State, by *Person) error {
 	for _, s := range Steps {

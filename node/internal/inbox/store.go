@@ -329,7 +329,7 @@ func (in *Inbox) List(q Query) (out []*Held, next string, err error) {
 		prefix = personKey(&Person{Principal: q.Drafter}, 0)[:17]
 	case q.State != "":
 		if !slices.Contains(states, q.State) {
-			return nil, "", model.E(model.CodeBadValue, "state")
+			return nil, "", model.E(model.CodeBadValue, "state").OneOf(stateNames()...)
 		}
 		prefix = stateKey(q.State, 0)[:2]
 	}

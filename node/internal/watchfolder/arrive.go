@@ -123,7 +123,7 @@ func units(source, name string, raw []byte) ([]push.Unit, error) {
 	case ".jsonl":
 		drafts, err = lines(raw)
 	default:
-		return nil, model.E(model.CodeFileRefused).With(".json and .jsonl are taken")
+		return nil, model.E(model.CodeFileRefused).OneOf(".json", ".jsonl")
 	}
 	if err != nil {
 		return nil, err
