@@ -38,20 +38,63 @@ type Import struct {
 	// Rejects is where the rejected rows can be had, "" where there are none.
 	Rejects string `json:"rejects,omitempty"`
 	Erased  bool   `json:"erased,omitempty"` // file and rejects are no longer kept
+	// Undo is the undoing of what the import has issued, nil where nobody has asked for it.
+	Undo *ImportUndo `json:"undo,omitempty"`
 }
+
+// Ended reports whether nothing more becomes of an import, its undoing included.
+func (i *Import) Ended() bool { return i.State.Final() && (i.Undo == nil || i.Undo.State.Final()) }
+
+// UndoImport asks for the licences that an import has issued to be rescinded, from their first day.
+type UndoImport struct {
+	Reason       string `json:"reason"`                  // a code: 2 to 32 of a-z, 0-9 and hyphen
+	Decision     string `json:"decision,omitempty"`      // its number; the import's batch by default
+	ForceAmended bool   `json:"force_amended,omitempty"` // rescind also what was amended or otherwise acted on since
+}
+
+// ImportUndo is an undoing. It needs a second person's approval and may end with licences left as they are.
+type ImportUndo struct {
+	UndoImport
+	State    ImportState `json:"state"`
+	By       string      `json:"by,omitempty"` // who asked for it
+	Created  model.Time  `json:"created"`
+	Finished *model.Time `json:"finished,omitempty"`
+
+	Rescinded    int            `json:"rescinded"`
+	AlreadyEnded int            `json:"already_ended"`   // before, and left
+	AmendedSince int            `json:"amended_since"`   // or otherwise acted on, and left
+	Refused      int            `json:"refused"`         // by the node
+	Left         []ImportLeft   `json:"left,omitempty"`  // the first of these
+	Draft        string         `json:"draft,omitempty"` // that a second person has yet to approve
+	Problem      *ImportProblem `json:"problem,omitempty"`
+}
+
+// ImportLeft is a licence that an undoing has left as it is.
+type ImportLeft struct {
+	Record model.RecordID `json:"record"`
+	Code   model.Code     `json:"code"` // LeftEnded, LeftAmended, or why the node refused
+}
+
+// Why a licence was left, beside a node's refusal.
+const (
+	LeftEnded   model.Code = "already_ended"
+	LeftAmended model.Code = "amended_since"
+)
 
 // ImportState is how far an import has come.
 type ImportState string
 
 // States of an import. The last three are final.
 const (
-	ImportQueued    ImportState = "queued"
-	ImportChecking  ImportState = "checking"
-	ImportAwaiting  ImportState = "awaiting_approval"
-	ImportIssuing   ImportState = "issuing"
-	ImportDone      ImportState = "done"
-	ImportFailed    ImportState = "failed"
-	ImportCancelled ImportState = "cancelled"
+	ImportQueued   ImportState = "queued"
+	ImportChecking ImportState = "checking"
+	ImportAwaiting ImportState = "awaiting_approval"
+	ImportIssuing  ImportState = "issuing"
+	// ImportRescinding is of an undoing only, which is queued, may wait for its approval, and ends like an import.
+	ImportRescinding ImportState = "rescinding"
+	ImportDone       ImportState = "done"
+	ImportFailed     ImportState = "failed"
+	ImportCancelled  ImportState = "cancelled"
 )
 
 // Final reports whether nothing more becomes of an import.

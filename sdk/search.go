@@ -314,7 +314,12 @@ func (c *Client) Search(ctx context.Context, s LicenceSearch) iter.Seq2[FoundLic
 func (c *Client) ExportSearch(ctx context.Context, s LicenceSearch, format string, w io.Writer) error {
 	v := s.Query()
 	v.Set("format", format)
-	req, err := c.request(ctx, call{method: http.MethodGet, path: searchPath + "/export?" + v.Encode()})
+	return c.download(ctx, searchPath+"/export?"+v.Encode(), w)
+}
+
+// download writes a long answer to w as it comes.
+func (c *Client) download(ctx context.Context, path string, w io.Writer) error {
+	req, err := c.request(ctx, call{method: http.MethodGet, path: path})
 	if err != nil {
 		return err
 	}

@@ -1094,6 +1094,7 @@ type Import struct {
 	Rejects      *string        `json:"rejects,omitempty"`
 	Rows         int64          `json:"rows"`
 	State        string         `json:"state"`
+	Undo         *ImportUndo    `json:"undo,omitempty"`
 }
 
 // ImportFault defines model for ImportFault.
@@ -1107,6 +1108,12 @@ type ImportFault struct {
 	Zh     string  `json:"zh"`
 }
 
+// ImportLeft defines model for ImportLeft.
+type ImportLeft struct {
+	Code   string `json:"code"`
+	Record string `json:"record"`
+}
+
 // ImportList defines model for ImportList.
 type ImportList struct {
 	Imports *[]Import `json:"imports"`
@@ -1117,6 +1124,24 @@ type ImportProblem struct {
 	Code string `json:"code"`
 	En   string `json:"en"`
 	Zh   string `json:"zh"`
+}
+
+// ImportUndo defines model for ImportUndo.
+type ImportUndo struct {
+	AlreadyEnded int64          `json:"already_ended"`
+	AmendedSince int64          `json:"amended_since"`
+	By           *string        `json:"by,omitempty"`
+	Created      string         `json:"created"`
+	Decision     *string        `json:"decision,omitempty"`
+	Draft        *string        `json:"draft,omitempty"`
+	Finished     *string        `json:"finished,omitempty"`
+	ForceAmended *bool          `json:"force_amended,omitempty"`
+	Left         *[]ImportLeft  `json:"left,omitempty"`
+	Problem      *ImportProblem `json:"problem,omitempty"`
+	Reason       string         `json:"reason"`
+	Refused      int64          `json:"refused"`
+	Rescinded    int64          `json:"rescinded"`
+	State        string         `json:"state"`
 }
 
 // Key defines model for Key.
@@ -1400,6 +1425,13 @@ type StatusWord struct {
 type Subject struct {
 	Issuer  string `json:"issuer"`
 	Subject string `json:"subject"`
+}
+
+// UndoImport defines model for UndoImport.
+type UndoImport struct {
+	Decision     *string `json:"decision,omitempty"`
+	ForceAmended *bool   `json:"force_amended,omitempty"`
+	Reason       string  `json:"reason"`
 }
 
 // Use defines model for Use.
@@ -2200,6 +2232,9 @@ type NewImportMultipartRequestBody NewImportMultipartBody
 
 // CancelImportJSONRequestBody defines body for CancelImport for application/json ContentType.
 type CancelImportJSONRequestBody = Nothing
+
+// UndoImportJSONRequestBody defines body for UndoImport for application/json ContentType.
+type UndoImportJSONRequestBody = UndoImport
 
 // IssueApiKeyJSONRequestBody defines body for IssueApiKey for application/json ContentType.
 type IssueApiKeyJSONRequestBody = NewAPIKey
@@ -3674,7 +3709,7 @@ type ClientInterface interface {
 
 	// CancelImportWithBody Stop an import 取消导入
 	//
-	// Needs the right `licence.issue`. What is issued stays issued.
+	// Needs the right `licence.issue`. What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3683,7 +3718,7 @@ type ClientInterface interface {
 
 	// CancelImport Stop an import 取消导入
 	//
-	// Needs the right `licence.issue`. What is issued stays issued.
+	// Needs the right `licence.issue`. What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3703,6 +3738,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/imports/{id}/rejects (the `ImportRejects` operationId).
 	ImportRejects(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UndoImportWithBody Rescind what an import has issued 撤销导入签发的证照
+	//
+	// Needs the right `licence.rescind`. Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/imports/{id}/undo (the `UndoImport` operationId).
+	UndoImportWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UndoImport Rescind what an import has issued 撤销导入签发的证照
+	//
+	// Needs the right `licence.rescind`. Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/imports/{id}/undo (the `UndoImport` operationId).
+	UndoImport(ctx context.Context, id string, body UndoImportJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ApiKeys API keys, never the keys themselves 接口密钥列表
 	//
@@ -4784,7 +4837,7 @@ func (c *Client) Import(ctx context.Context, id string, reqEditors ...RequestEdi
 
 // CancelImportWithBody Stop an import 取消导入
 //
-// Needs the right `licence.issue`. What is issued stays issued.
+// Needs the right `licence.issue`. What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4803,7 +4856,7 @@ func (c *Client) CancelImportWithBody(ctx context.Context, id string, contentTyp
 
 // CancelImport Stop an import 取消导入
 //
-// Needs the right `licence.issue`. What is issued stays issued.
+// Needs the right `licence.issue`. What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4844,6 +4897,44 @@ func (c *Client) ImportEvents(ctx context.Context, id string, reqEditors ...Requ
 // Corresponds with GET /v1/imports/{id}/rejects (the `ImportRejects` operationId).
 func (c *Client) ImportRejects(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewImportRejectsRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UndoImportWithBody Rescind what an import has issued 撤销导入签发的证照
+//
+// Needs the right `licence.rescind`. Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/imports/{id}/undo (the `UndoImport` operationId).
+func (c *Client) UndoImportWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUndoImportRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UndoImport Rescind what an import has issued 撤销导入签发的证照
+//
+// Needs the right `licence.rescind`. Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/imports/{id}/undo (the `UndoImport` operationId).
+func (c *Client) UndoImport(ctx context.Context, id string, body UndoImportJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUndoImportRequest(c.Server, id, body)
 	if err != nil {
 		return nil, err
 	}
@@ -7276,6 +7367,53 @@ func NewImportRejectsRequest(server string, id string) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewUndoImportRequest calls the generic UndoImport builder with application/json body
+func NewUndoImportRequest(server string, id string, body UndoImportJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUndoImportRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewUndoImportRequestWithBody constructs an http.Request for the UndoImport method, with any body, and a specified content type
+func NewUndoImportRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/imports/%s/undo", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -10383,7 +10521,7 @@ type ClientWithResponsesInterface interface {
 
 	// CancelImportWithBodyWithResponse Stop an import 取消导入
 	//
-	// Needs the right `licence.issue`. What is issued stays issued.
+	// Needs the right `licence.issue`. What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10392,7 +10530,7 @@ type ClientWithResponsesInterface interface {
 
 	// CancelImportWithResponse Stop an import 取消导入
 	//
-	// Needs the right `licence.issue`. What is issued stays issued.
+	// Needs the right `licence.issue`. What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10416,6 +10554,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/imports/{id}/rejects (the `ImportRejects` operationId).
 	ImportRejectsWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ImportRejectsResponse, error)
+
+	// UndoImportWithBodyWithResponse Rescind what an import has issued 撤销导入签发的证照
+	//
+	// Needs the right `licence.rescind`. Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/imports/{id}/undo (the `UndoImport` operationId).
+	UndoImportWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UndoImportResponse, error)
+
+	// UndoImportWithResponse Rescind what an import has issued 撤销导入签发的证照
+	//
+	// Needs the right `licence.rescind`. Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/imports/{id}/undo (the `UndoImport` operationId).
+	UndoImportWithResponse(ctx context.Context, id string, body UndoImportJSONRequestBody, reqEditors ...RequestEditorFn) (*UndoImportResponse, error)
 
 	// ApiKeysWithResponse API keys, never the keys themselves 接口密钥列表
 	//
@@ -12190,6 +12346,54 @@ func (r ImportRejectsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ImportRejectsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UndoImportResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Import
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r UndoImportResponse) GetJSON202() *Import {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UndoImportResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UndoImportResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UndoImportResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UndoImportResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UndoImportResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -14377,7 +14581,7 @@ func (c *ClientWithResponses) ImportWithResponse(ctx context.Context, id string,
 
 // CancelImportWithBodyWithResponse Stop an import 取消导入
 //
-// Needs the right `licence.issue`. What is issued stays issued.
+// Needs the right `licence.issue`. What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14392,7 +14596,7 @@ func (c *ClientWithResponses) CancelImportWithBodyWithResponse(ctx context.Conte
 
 // CancelImportWithResponse Stop an import 取消导入
 //
-// Needs the right `licence.issue`. What is issued stays issued.
+// Needs the right `licence.issue`. What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14433,6 +14637,36 @@ func (c *ClientWithResponses) ImportRejectsWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseImportRejectsResponse(rsp)
+}
+
+// UndoImportWithBodyWithResponse Rescind what an import has issued 撤销导入签发的证照
+//
+// Needs the right `licence.rescind`. Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/imports/{id}/undo (the `UndoImport` operationId).
+func (c *ClientWithResponses) UndoImportWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UndoImportResponse, error) {
+	rsp, err := c.UndoImportWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUndoImportResponse(rsp)
+}
+
+// UndoImportWithResponse Rescind what an import has issued 撤销导入签发的证照
+//
+// Needs the right `licence.rescind`. Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/imports/{id}/undo (the `UndoImport` operationId).
+func (c *ClientWithResponses) UndoImportWithResponse(ctx context.Context, id string, body UndoImportJSONRequestBody, reqEditors ...RequestEditorFn) (*UndoImportResponse, error) {
+	rsp, err := c.UndoImport(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUndoImportResponse(rsp)
 }
 
 // ApiKeysWithResponse API keys, never the keys themselves 接口密钥列表
@@ -16111,6 +16345,39 @@ func ParseImportRejectsResponse(rsp *http.Response) (*ImportRejectsResponse, err
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUndoImportResponse parses an HTTP response from a UndoImportWithResponse call
+func ParseUndoImportResponse(rsp *http.Response) (*UndoImportResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UndoImportResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Import
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

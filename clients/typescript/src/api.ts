@@ -467,7 +467,7 @@ export interface paths {
         put?: never;
         /**
          * Stop an import 取消导入
-         * @description Needs the right `licence.issue`. What is issued stays issued.
+         * @description Needs the right `licence.issue`. What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.
          */
         post: operations["cancel-import"];
         delete?: never;
@@ -510,6 +510,26 @@ export interface paths {
         get: operations["import-rejects"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/imports/{id}/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rescind what an import has issued 撤销导入签发的证照
+         * @description Needs the right `licence.rescind`. Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.
+         */
+        post: operations["undo-import"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1450,6 +1470,7 @@ export interface components {
             /** Format: int64 */
             rows: number;
             state: string;
+            undo?: components["schemas"]["ImportUndo"];
         };
         ImportFault: {
             cell?: string;
@@ -1461,6 +1482,10 @@ export interface components {
             note?: boolean;
             zh: string;
         };
+        ImportLeft: {
+            code: string;
+            record: string;
+        };
         ImportList: {
             imports: components["schemas"]["Import"][] | null;
         };
@@ -1468,6 +1493,26 @@ export interface components {
             code: string;
             en: string;
             zh: string;
+        };
+        ImportUndo: {
+            /** Format: int64 */
+            already_ended: number;
+            /** Format: int64 */
+            amended_since: number;
+            by?: string;
+            created: string;
+            decision?: string;
+            draft?: string;
+            finished?: string;
+            force_amended?: boolean;
+            left?: components["schemas"]["ImportLeft"][] | null;
+            problem?: components["schemas"]["ImportProblem"];
+            reason: string;
+            /** Format: int64 */
+            refused: number;
+            /** Format: int64 */
+            rescinded: number;
+            state: string;
         };
         Key: {
             alg: string;
@@ -1705,6 +1750,11 @@ export interface components {
         Subject: {
             issuer: string;
             subject: string;
+        };
+        UndoImport: {
+            decision?: string;
+            force_amended?: boolean;
+            reason: string;
         };
         Use: {
             businessCode?: string;
@@ -4920,6 +4970,141 @@ export interface operations {
             };
             /** @description Nothing was written, safe to send again; see Retry-After */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "undo-import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The import's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UndoImport"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Import"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Without the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the request relies on has changed */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A rule refuses it */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; see Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the node */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was written, safe to send again; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Perhaps written: ask by the operation or send again under the same key */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -22,7 +22,7 @@ var longHelp = map[string]string{
 	"zhenglian import licences": "先检查 FILE 的每一行，再分批签发无误的行。MAP 说明各列如何成为证照：YAML 文件，或程序自带的映射（enterprises-bth）。\n" +
 		"任何时刻中断，同一命令都从断点继续，不会重复签发。\n\n节点只代表本组织的机关。其他机关的行会被拒绝，除非同时给出其节点：逐个用 --node NAME=URL,KEY\n" +
 		"（演示的四个节点用 --demo DIR），每行送往其机关的节点。\n\n退出状态：全部签发（--dry-run 时为可以签发）为 0，有被拒的行为 1。",
-	"zhenglian import undo": "把一次导入所签发的证照自其首日起逐一撤销。BATCH 是该次导入的状态文件，或 import list 显示的名称。\n" +
+	"zhenglian import undo": "把一次导入所签发的证照自其首日起逐一撤销。BATCH 是该次导入的状态文件，或 import list 显示的名称，\n或节点自己执行的导入（POST /v1/imports）的编号。\n" +
 		"导入前已有的不动，已经终止的不动；未加 --force-amended 时，之后变更过的也不动：均会列出。\n\n" +
 		"终止须由第二人同意：命令把全部撤销登记为一批，并说明在等谁同意。同意后或中断后再执行一次，不会重复撤销。",
 	"zhenglian init":           "建立一个组织的账本及其节点：证书机构、身份、签章密钥、创世文件、账本、配置，以及每个角色一个 API 密钥（只打印一次）。\n未给出的内容会询问。从不覆盖。",

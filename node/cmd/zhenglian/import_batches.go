@@ -13,6 +13,7 @@ import (
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/importer"
+	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // stateFiles is the pattern of the state files that imports leave beside their files.
@@ -94,18 +95,21 @@ func importUndoCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "undo BATCH --reason CODE", Short: "rescind what an import issued, record by record", Args: cobra.ExactArgs(1),
 		Long: "import undo rescinds (撤销), from their first day, the licences that an import issued. BATCH is the import's state file,\n" +
-			"or its name as import list shows it. What stood before the import is left, and so is what has ended already and, without\n" +
+			"or its name as import list shows it, or the id of an import that a node has run (POST /v1/imports). What stood before the import is left, and so is what has ended already and, without\n" +
 			"--force-amended, what was amended or otherwise acted on since: these are listed.\n\n" +
 			"Endings need a second person: the command registers all of them as one batch and says whose approval it waits for. Run it\n" +
 			"again after that, or after it was cut off: nothing is rescinded twice.",
 		Example: "  zhenglian import undo 20261123-0a1b2c3d --reason wrong-list --url https://node.example --key-file drafter.key",
 		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := model.ParseAgencyID(u.Reason); err != nil {
+				return useError("--reason 是代码：2 至 32 个字符，只用 a-z、0-9 和连字符", "--reason is a code of 2 to 32 of a-z, 0-9 and hyphen")
+			}
+			if nodeImport.MatchString(args[0]) {
+				return o.undoAtNode(c, args[0], sdk.UndoImport{Reason: u.Reason, Decision: u.Decision, ForceAmended: u.Force})
+			}
 			path, err := batchState(args[0])
 			if err != nil {
 				return err
-			}
-			if _, err := model.ParseAgencyID(u.Reason); err != nil {
-				return useError("--reason 是代码：2 至 32 个字符，只用 a-z、0-9 和连字符", "--reason is a code of 2 to 32 of a-z, 0-9 and hyphen")
 			}
 			if u.Targets, err = o.nodes(c.Context()); err != nil {
 				return err

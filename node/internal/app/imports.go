@@ -33,6 +33,13 @@ func (n *Node) openImports() (err error) {
 			h, _, err := desk{n}.Draft(context.Background(), draft)
 			return err == nil && h.State == sdk.DraftPending
 		},
+		Withdraw: func(draft string) error {
+			h, err := n.inbox.Get(draft)
+			if err == nil {
+				_, err = n.inbox.Withdraw(draft, h.Drafter)
+			}
+			return err
+		},
 	})
 	if err != nil {
 		return err
@@ -62,6 +69,9 @@ func (u uploads) Create(r httpapi.ImportRequest, file io.Reader) (sdk.Import, er
 func (u uploads) Get(id string) (sdk.Import, <-chan struct{}, error) { return u.n.imports.Get(id) }
 func (u uploads) List() []sdk.Import                                 { return u.n.imports.List() }
 func (u uploads) Cancel(id string) (sdk.Import, error)               { return u.n.imports.Cancel(id) }
+func (u uploads) Undo(id string, r httpapi.ImportUndoing) (sdk.Import, error) {
+	return u.n.imports.Undo(id, imports.UndoRequest{Principal: r.Principal, By: r.By, UndoImport: r.UndoImport})
+}
 func (u uploads) Rejects(id string) (io.ReadCloser, string, error) {
 	f, name, err := u.n.imports.Rejects(id)
 	if err != nil {

@@ -190,7 +190,7 @@ func (a *API) register(version string) error {
 		routeRegisterBatch: a.postBatch, routeBatch: a.getBatch,
 		routeSearch: a.getSearch, routeSearchExport: a.getSearchExport,
 		routeImports: a.getImports, routeNewImport: a.postImport, routeImport: a.getImport, routeImportEvents: a.getImportEvents,
-		routeImportRejects: a.getImportRejects, routeCancelImport: a.postCancelImport,
+		routeImportRejects: a.getImportRejects, routeCancelImport: a.postCancelImport, routeUndoImport: a.postUndoImport,
 		routeAddUser: a.postUser, routeChangeUser: a.putUser, routeDisableUser: a.postUserSwitch(DisableUser), routeEnableUser: a.postUserSwitch(EnableUser),
 		routeIssueKey: a.postAPIKey, routeRevokeKey: a.postRevokeKey, routeDrawKey: a.postDrawKey,
 		routeElsewhere: func(*exchange) error { return model.E(model.CodeNotFound) },

@@ -35,6 +35,12 @@ func (o oneImport) Get(id string) (sdk.Import, <-chan struct{}, error) {
 
 func (o oneImport) List() []sdk.Import                { return []sdk.Import{o.one()} }
 func (o oneImport) Cancel(string) (sdk.Import, error) { return o.one(), nil }
+func (o oneImport) Undo(_ string, r httpapi.ImportUndoing) (sdk.Import, error) {
+	i := o.one()
+	i.Undo = &sdk.ImportUndo{UndoImport: r.UndoImport, State: sdk.ImportAwaiting, By: r.By, Created: i.Created, Draft: "7-abcdefgh"}
+	return i, nil
+}
+
 func (o oneImport) Rejects(string) (io.ReadCloser, string, error) {
 	return io.NopCloser(strings.NewReader("x\n")), "rejects." + o.rejects, nil
 }
@@ -56,6 +62,12 @@ func TestImportAnswers(t *testing.T) {
 		if status, _, raw := s.ask(t, auth.Drafter, "POST", "/v1/imports/i1/cancel", "{}"); status != 200 {
 			t.Errorf("%d %s", status, raw)
 		}
+		if status, _, raw := s.ask(t, auth.Drafter, "POST", "/v1/imports/i1/undo", `{"reason":"wrong-list"}`); status != 202 || !strings.Contains(string(raw), `"draft":"7-abcdefgh"`) || !strings.Contains(string(raw), `"reason":"wrong-list"`) {
+			t.Errorf("%d %s", status, raw)
+		}
+		s.refused(t, auth.Drafter, "POST", "/v1/imports/i1/undo", `{"why":"x"}`, model.CodeUnknownField)
+		s.refused(t, auth.Drafter, "POST", "/v1/imports/i2/undo", `{"reason":"wrong-list"}`, model.CodeNotFound)
+		s.refused(t, auth.Verifier, "POST", "/v1/imports/i1/undo", `{"reason":"wrong-list"}`, model.CodeForbidden)
 		s.refused(t, auth.Drafter, "GET", "/v1/imports/i2", "", model.CodeNotFound)
 		s.refused(t, auth.Drafter, "POST", "/v1/imports", "no form", model.CodeBadValue)
 	}

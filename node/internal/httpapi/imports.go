@@ -225,6 +225,25 @@ func (a *API) postCancelImport(x *exchange) error {
 	return x.answerValue(http.StatusOK, i)
 }
 
+// postUndoImport has what an import has issued rescinded. Who asks needs the right to rescind where the import was made.
+func (a *API) postUndoImport(x *exchange) error {
+	var in sdk.UndoImport
+	if _, err := x.decode(&in); err != nil {
+		return err
+	}
+	i, _, err := a.findImport(x)
+	if err != nil {
+		return err
+	}
+	if err := x.decide(string(model.LicenceRescind), i.Agency); err != nil {
+		return err
+	}
+	if i, err = a.imports.Undo(i.ID, ImportUndoing{Principal: x.caller.ID(), By: x.caller.Name(), UndoImport: in}); err != nil {
+		return err
+	}
+	return x.answerValue(http.StatusAccepted, i)
+}
+
 func (a *API) getImportRejects(x *exchange) error {
 	i, _, err := a.findImport(x)
 	if err != nil {
@@ -294,7 +313,7 @@ func (a *API) getImportEvents(x *exchange) error {
 			}
 			out = out[:0]
 		}
-		if i.State.Final() {
+		if i.Ended() {
 			return nil // there is nothing more to tell
 		}
 		beat.Reset(a.heartbeat)
@@ -330,7 +349,8 @@ func (d *document) writeImports() {
 		{routeImport, "", "200", one},
 		{routeImportEvents, " Each event's data is the import as it stands; the stream ends when the import has.", "200", map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}},
 		{routeImportRejects, " Put right, it can be uploaded again.", "200", map[string]*huma.MediaType{csvType[0]: {Schema: &huma.Schema{Type: huma.TypeString}}, xlsxType[0]: {Schema: binary}, "application/jsonl": {Schema: &huma.Schema{Type: huma.TypeString}}}},
-		{routeCancelImport, " What is issued stays issued.", "200", one},
+		{routeCancelImport, " What is issued stays issued; a draft that it waits for is withdrawn. Of an import that is being undone it stops that.", "200", one},
+		{routeUndoImport, " Once the import has ended. Another person must approve; `undo` tells how it stands. Asked again with the same body it is the same undoing.", "202", one},
 	} {
 		op := d.operation(r.rt)
 		op.Description += r.says
@@ -341,6 +361,8 @@ func (d *document) writeImports() {
 		switch r.rt {
 		case routeCancelImport:
 			op.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", d.schema(nothing{}))}
+		case routeUndoImport:
+			op.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", d.schema(sdk.UndoImport{}))}
 		case routeNewImport:
 			op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
 				Type: huma.TypeObject, Required: []string{"map", "file"}, Properties: map[string]*huma.Schema{

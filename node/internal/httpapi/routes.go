@@ -47,7 +47,7 @@ var routes = []*route{
 	routeSearch, routeSearchExport,
 	routeElsspDataByID, routeElsspDataByHolder, routeElsspFileByID, routeElsspFileByHolder,
 	routeAccess,
-	routeImports, routeNewImport, routeImport, routeImportEvents, routeImportRejects, routeCancelImport,
+	routeImports, routeNewImport, routeImport, routeImportEvents, routeImportRejects, routeCancelImport, routeUndoImport,
 	routePeople, routeUser, routeAddUser, routeChangeUser, routeDisableUser, routeEnableUser,
 	routeKeys, routeIssueKey, routeRevokeKey, routeDrawKey,
 	routeElsewhere,
@@ -119,6 +119,7 @@ var (
 	routeImportEvents  = &route{method: "GET", path: "/v1/imports/{id}/events", id: "import-events", tag: "imports", action: "licence.issue", summary: "How an import goes on, as server-sent events", zh: "导入进度事件流"}
 	routeImportRejects = &route{method: "GET", path: "/v1/imports/{id}/rejects", id: "import-rejects", tag: "imports", action: "licence.issue", summary: "The rejected rows of an import, in the format of its file", zh: "下载被拒的行"}
 	routeCancelImport  = &route{method: "POST", path: "/v1/imports/{id}/cancel", id: "cancel-import", tag: "imports", action: "licence.issue", limit: limitSmall, summary: "Stop an import", zh: "取消导入"}
+	routeUndoImport    = &route{method: "POST", path: "/v1/imports/{id}/undo", id: "undo-import", tag: "imports", action: "licence.rescind", limit: limitSmall, summary: "Rescind what an import has issued", zh: "撤销导入签发的证照"}
 
 	// Whatever else is asked for: who is not signed in does not even hear that there is nothing.
 	routeElsewhere = &route{path: "/", id: "elsewhere", tag: "open", hidden: true}

@@ -213,8 +213,17 @@ type Imports interface {
 	List() []sdk.Import
 	// Cancel stops one; what is issued stays issued.
 	Cancel(id string) (sdk.Import, error)
+	// Undo has what an import has issued rescinded, once it has ended; the same asked again is the same undoing.
+	Undo(id string, r ImportUndoing) (sdk.Import, error)
 	// Rejects opens the rejected rows, and names the file they are in.
 	Rejects(id string) (file io.ReadCloser, name string, err error)
+}
+
+// ImportUndoing is who has an import undone, and why.
+type ImportUndoing struct {
+	Principal string
+	By        string // name, for people
+	sdk.UndoImport
 }
 
 // ImportRequest is who imports what, and how.

@@ -331,6 +331,13 @@ func (j *Journal) undo(n int) error {
 	return nil
 }
 
+// Undone is how many licences of the import have been rescinded by undoing it.
+func (j *Journal) Undone() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return max(j.undone, 0)
+}
+
 // Started is when the import's first run began.
 func (j *Journal) Started() model.Time { return j.head.Started }
 

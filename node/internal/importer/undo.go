@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
@@ -24,6 +25,7 @@ type Undo struct {
 	Targets  []Target
 	Reason   string // a reason code: 2–32 of a–z, 0–9 and hyphen
 	Decision string // number of the decision, as far as there is one; the batch's name by default
+	Asked    string // tells one asking for a second person from another; "" where there is but one
 	Force    bool   // rescind also what was amended or otherwise acted on since
 	Approval time.Duration
 	Clock    func() time.Time
@@ -154,7 +156,7 @@ func (u *Undo) part(ctx context.Context, j *Journal, t Target, records []model.R
 		fmt.Fprintln(h, id)
 	}
 	terms := sdk.BatchTerms{Name: clip("undo "+j.Batch()+" "+j.head.Name, 256), File: j.head.File, Rows: len(named), Type: model.LicenceRescind, Records: named}
-	batch, err := openBatch(ctx, t, j, terms, fmt.Sprintf("undo %s %s %x", u.Reason, u.Decision, h.Sum(nil)), u.Approval)
+	batch, err := openBatch(ctx, t, j, terms, u.purpose(h.Sum(nil)), u.Approval)
 	if err != nil {
 		return err
 	}
@@ -171,6 +173,10 @@ func (u *Undo) part(ctx context.Context, j *Journal, t Target, records []model.R
 		u.progress(out)
 	}
 	return nil
+}
+
+func (u *Undo) purpose(records []byte) string {
+	return strings.TrimSpace(fmt.Sprintf("undo %s %s %x %s", u.Reason, u.Decision, records, u.Asked))
 }
 
 func (u *Undo) progress(out *Undone) {

@@ -50,11 +50,13 @@ type Config struct {
 	Node func(principal string) importer.Node
 	// Pending reports whether a draft still waits for a second person.
 	Pending func(draft string) bool
-	Keep    time.Duration // how long files with personal data are kept after the end; default 7 days
-	Running int           // imports at once; default 2
-	Full    func() bool   // whether the disk has no room for uploads; nil: never
-	Clock   func() time.Time
-	Logger  *slog.Logger
+	// Withdraw takes back a draft that still waits: what asked for it was cancelled.
+	Withdraw func(draft string) error
+	Keep     time.Duration // how long files with personal data are kept after the end; default 7 days
+	Running  int           // imports at once; default 2
+	Full     func() bool   // whether the disk has no room for uploads; nil: never
+	Clock    func() time.Time
+	Logger   *slog.Logger
 }
 
 // Request is what is to be imported. Its values come from outside and are bounded by who makes it.
@@ -83,8 +85,12 @@ type job struct {
 	CheckOnly bool              `json:"check_only,omitempty"`
 	// Begun counts the runs that were begun and did not end in order: the node was killed in them.
 	Begun int `json:"begun,omitempty"`
+	// Undoer is the principal in whose name the import is undone, Asked what tells this asking from an earlier one.
+	Undoer string `json:"undoer,omitempty"`
+	Asked  string `json:"asked,omitempty"`
 
-	bytes   int64 // of the file, until it is erased
+	asking  sync.Mutex // held while an undoing is asked for
+	bytes   int64      // of the file, until it is erased
 	dir     string
 	stop    context.CancelFunc // of a run; nil otherwise
 	cancel  bool               // asked for
@@ -144,6 +150,10 @@ func Open(cfg Config) (*Imports, error) {
 	}
 	for _, e := range entries {
 		dir := filepath.Join(cfg.Dir, e.Name())
+		if !e.IsDir() {
+			cfg.Logger.Warn("what is no folder of an import is passed over", "file", dir)
+			continue
+		}
 		raw, err := os.ReadFile(filepath.Join(dir, "job.json"))
 		if errors.Is(err, os.ErrNotExist) {
 			if err := os.RemoveAll(dir); err != nil { // an upload that was cut off
@@ -158,8 +168,9 @@ func Open(cfg Config) (*Imports, error) {
 		if err := json.Unmarshal(raw, j); err != nil || j.Import.ID != e.Name() {
 			return nil, fmt.Errorf("imports: %s is damaged; restore it, or remove the folder to forget this import", filepath.Join(dir, "job.json"))
 		}
-		if !j.Import.State.Final() {
-			j.Import.State, j.Import.Rate, j.Import.Left = sdk.ImportQueued, 0, 0
+		if !j.Import.Ended() {
+			_, draft := standing(&j.Import)
+			stand(&j.Import, sdk.ImportQueued, nil, draft)
 		}
 		if info, err := os.Stat(j.path("file")); err == nil {
 			j.bytes = info.Size()
@@ -206,16 +217,17 @@ func (m *Imports) begin() {
 	m.mu.Lock()
 	var awaiting []*job
 	for _, j := range m.jobs {
-		if j.Import.State == sdk.ImportAwaiting {
+		if s, _ := standing(&j.Import); s == sdk.ImportAwaiting {
 			awaiting = append(awaiting, j)
 		}
 	}
 	m.mu.Unlock()
 	for _, j := range awaiting {
-		if !m.cfg.Pending(j.Import.Draft) {
+		i, _, err := m.Get(j.Import.ID)
+		if _, draft := standing(&i); err == nil && !m.cfg.Pending(draft) {
 			m.change(j, func(i *sdk.Import) {
-				if i.State == sdk.ImportAwaiting {
-					i.State = sdk.ImportQueued
+				if s, d := standing(i); s == sdk.ImportAwaiting && d == draft {
+					stand(i, sdk.ImportQueued, nil, draft)
 				}
 			})
 		}
@@ -224,7 +236,7 @@ func (m *Imports) begin() {
 	defer m.mu.Unlock()
 	var queued []*job
 	for _, j := range m.jobs {
-		if j.Import.State == sdk.ImportQueued && j.stop == nil && !j.cancel && !m.cfg.Clock().Before(j.again) {
+		if s, _ := standing(&j.Import); s == sdk.ImportQueued && j.stop == nil && !j.cancel && !m.cfg.Clock().Before(j.again) {
 			queued = append(queued, j)
 		}
 	}
@@ -245,7 +257,13 @@ func (m *Imports) begin() {
 			j.stop = nil
 			m.running--
 			m.alone = false
+			late := j.cancel && !j.Import.Ended() // cancelled when run had nothing more to look at
 			m.mu.Unlock()
+			if late {
+				if err := m.cancelled(j); err != nil {
+					m.cfg.Logger.Error("an import could not be written down", "import", j.Import.ID, "error", err)
+				}
+			}
 			m.poke()
 		})
 	}
@@ -387,7 +405,8 @@ func (m *Imports) List() []sdk.Import {
 	return out
 }
 
-// Cancel stops an import; what is issued stays issued, and can be undone. One that has ended is left as it is.
+// Cancel stops an import, or its undoing; what is issued stays issued, and can be undone, and what is rescinded stays so.
+// A draft that it waits for is withdrawn. One that has ended is left as it is.
 func (m *Imports) Cancel(id string) (sdk.Import, error) {
 	m.mu.Lock()
 	j := m.jobs[id]
@@ -395,7 +414,7 @@ func (m *Imports) Cancel(id string) (sdk.Import, error) {
 		m.mu.Unlock()
 		return sdk.Import{}, model.E(model.CodeNotFound, "id")
 	}
-	if j.Import.State.Final() {
+	if j.Import.Ended() {
 		defer m.mu.Unlock()
 		return j.Import, nil
 	}
@@ -404,11 +423,31 @@ func (m *Imports) Cancel(id string) (sdk.Import, error) {
 	m.mu.Unlock()
 	if stop != nil {
 		stop() // run ends it
-	} else if err := m.end(j, sdk.ImportCancelled, nil); err != nil {
+	} else if err := m.cancelled(j); err != nil {
 		return sdk.Import{}, err
 	}
 	out, _, err := m.Get(id)
 	return out, err
+}
+
+// cancelled ends what does not run.
+func (m *Imports) cancelled(j *job) error {
+	m.mu.Lock()
+	_, draft := standing(&j.Import)
+	m.mu.Unlock()
+	m.withdraw(j, draft)
+	return m.end(j, sdk.ImportCancelled, nil)
+}
+
+// withdraw takes back the draft that a cancelled import or undoing waits for, so that nobody opens a batch that nothing
+// is left to use. One that is decided by now is left: cancelling goes on.
+func (m *Imports) withdraw(j *job, draft string) {
+	if draft == "" || !m.cfg.Pending(draft) {
+		return
+	}
+	if err := m.cfg.Withdraw(draft); err != nil && !errors.Is(err, model.E(model.CodeAlreadyDecided)) {
+		m.cfg.Logger.Error("a cancelled import's draft could not be withdrawn", "import", j.Import.ID, "draft", draft, "error", err)
+	}
 }
 
 // Rejects opens the rejected rows, and names the file they are in.
@@ -437,7 +476,7 @@ func (m *Imports) erase() {
 	for _, j := range m.jobs {
 		if f := j.Import.Finished; f != nil && !j.Import.Erased && now.Sub(f.Time()) > m.cfg.Keep {
 			old = append(old, j)
-		} else if f != nil && now.Sub(f.Time()) > 10*m.cfg.Keep {
+		} else if f != nil && now.Sub(f.Time()) > 10*m.cfg.Keep && j.Import.Ended() && j.stop == nil {
 			if err := os.RemoveAll(j.dir); err == nil {
 				delete(m.jobs, j.Import.ID)
 			}

@@ -146,7 +146,7 @@ func until(t *testing.T, m *Imports, id string, f func(sdk.Import) bool) sdk.Imp
 		select {
 		case <-changed:
 		case <-end:
-			t.Fatalf("%+v", i)
+			t.Fatalf("%+v, undo %+v", i, i.Undo)
 		}
 	}
 }

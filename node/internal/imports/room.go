@@ -65,13 +65,13 @@ func (m *Imports) received(principal string) {
 func (m *Imports) forget() bool {
 	ended := map[string]int{}
 	for _, j := range m.jobs {
-		if j.Import.State.Final() && j.stop == nil {
+		if j.Import.Ended() && j.stop == nil {
 			ended[j.Principal]++
 		}
 	}
 	var old *job
 	for _, j := range m.jobs {
-		if !j.Import.State.Final() || j.stop != nil {
+		if !j.Import.Ended() || j.stop != nil {
 			continue
 		}
 		if old == nil || ended[j.Principal] > ended[old.Principal] ||

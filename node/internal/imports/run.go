@@ -56,11 +56,14 @@ func (m *Imports) run(ctx context.Context, j *job) {
 	case err == nil:
 		err = m.end(j, sdk.ImportDone, nil)
 	case cancelled:
+		if errors.As(err, &needs) {
+			m.withdraw(j, needs.Draft.ID)
+		}
 		err = m.end(j, sdk.ImportCancelled, nil)
 	case m.ctx.Err() != nil:
 		err = m.save(j) // the next start goes on
 	case errors.As(err, &needs):
-		m.change(j, func(i *sdk.Import) { i.State, i.Draft, i.Rate, i.Left = sdk.ImportAwaiting, needs.Draft.ID, 0, 0 })
+		m.change(j, func(i *sdk.Import) { stand(i, sdk.ImportAwaiting, nil, needs.Draft.ID) })
 		err = m.save(j)
 	case errors.As(err, &rejected):
 		e := model.E(model.CodeNotApproved).With("%s", rejected)
@@ -75,7 +78,7 @@ func (m *Imports) run(ctx context.Context, j *job) {
 			m.mu.Lock()
 			j.again = m.cfg.Clock().Add(retryAfter)
 			m.mu.Unlock()
-			m.change(j, func(i *sdk.Import) { i.State, i.Problem, i.Rate, i.Left = sdk.ImportQueued, p, 0, 0 })
+			m.change(j, func(i *sdk.Import) { stand(i, sdk.ImportQueued, p, "") })
 			if err := m.save(j); err != nil {
 				m.cfg.Logger.Error("an import could not be written down", "import", j.Import.ID, "error", err)
 			}
@@ -99,16 +102,27 @@ func (m *Imports) guarded(ctx context.Context, j *job) (err error) {
 			err = model.E(model.CodeInternal)
 		}
 	}()
+	m.mu.Lock()
+	undo := j.Import.State.Final()
+	m.mu.Unlock()
+	if undo {
+		return m.undo(ctx, j)
+	}
 	return m.work(ctx, j)
 }
 
-// end makes an import final.
+// end makes an import, or its undoing, final.
 func (m *Imports) end(j *job, s sdk.ImportState, p *sdk.ImportProblem) error {
 	now := model.TimeOf(m.cfg.Clock())
 	m.change(j, func(i *sdk.Import) {
-		i.State, i.Problem, i.Finished, i.Rate, i.Left, i.Draft = s, p, &now, 0, 0, ""
+		undoing := i.State.Final() && i.Undo != nil
+		if stand(i, s, p, ""); undoing {
+			i.Undo.Finished = &now // stand has made it anew
+			return
+		}
+		i.Finished = &now
+		m.finished.WithLabelValues(string(s)).Inc()
 	})
-	m.finished.WithLabelValues(string(s)).Inc()
 	return m.save(j)
 }
 
