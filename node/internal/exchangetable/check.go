@@ -11,7 +11,7 @@ import (
 
 // skipLocked is the clause that passes over locked rows, "" where the database has none.
 func skipLocked(ctx context.Context, cfg *Config, db *sql.DB) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cfg.scaled(roundTimeout))
 	defer cancel()
 	if cfg.Database == Postgres {
 		return " SKIP LOCKED", db.PingContext(ctx)
@@ -52,7 +52,7 @@ func Check(ctx context.Context, cfg Config) (out []Finding) {
 	if err := cfg.Check(); err != nil {
 		return []Finding{{true, "zhenglian.yaml", "配置有误", err.Error()}}
 	}
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cfg.scaled(roundTimeout))
 	defer cancel()
 	db, err := cfg.open()
 	if err == nil {

@@ -37,7 +37,11 @@ type Config struct {
 	Node     string                 // this node's id, in the answers that are its own
 	Poll     time.Duration          // between looks at the table when nothing wakes the node; default 2 s
 	Rows     int                    // taken at once, at most; default 200
+
+	hurry time.Duration // tests divide the deadlines below and the longest pause by it; 0: as they are
 }
+
+func (c *Config) scaled(d time.Duration) time.Duration { return d / max(1, c.hurry) }
 
 // Deadlines inside the database, so that a table that somebody has locked holds up one statement and no more.
 const (
@@ -75,9 +79,9 @@ func (c *Config) pgConfig() (*pgx.ConnConfig, error) {
 	cfg.RuntimeParams = map[string]string{
 		"application_name":                    "zhenglian " + c.Node,
 		"search_path":                         c.Schema,
-		"lock_timeout":                        fmt.Sprint(lockTimeout.Milliseconds()),
-		"statement_timeout":                   fmt.Sprint(statementTimeout.Milliseconds()),
-		"idle_in_transaction_session_timeout": fmt.Sprint(roundTimeout.Milliseconds()),
+		"lock_timeout":                        fmt.Sprint(c.scaled(lockTimeout).Milliseconds()),
+		"statement_timeout":                   fmt.Sprint(c.scaled(statementTimeout).Milliseconds()),
+		"idle_in_transaction_session_timeout": fmt.Sprint(c.scaled(roundTimeout).Milliseconds()),
 		"timezone":                            "Asia/Shanghai",
 		"datestyle":                           "ISO",
 	}
@@ -104,14 +108,14 @@ func (c *Config) open() (*sql.DB, error) {
 		cfg := mysql.NewConfig()
 		cfg.Net, cfg.Addr, cfg.DBName, cfg.User = "tcp", c.Address, c.Catalog, c.User
 		cfg.Collation, cfg.Loc, cfg.ParseTime = "utf8mb4_bin", beijing, true
-		cfg.Timeout, cfg.ReadTimeout, cfg.WriteTimeout = dialTimeout, roundTimeout, roundTimeout
+		cfg.Timeout, cfg.ReadTimeout, cfg.WriteTimeout = dialTimeout, c.scaled(roundTimeout), c.scaled(roundTimeout)
 		cfg.TLS, cfg.RejectReadOnly = c.TLS, true
 		cfg.Logger = silent{}
 		cfg.Params = map[string]string{
 			"time_zone":                "'+08:00'",
-			"lock_wait_timeout":        fmt.Sprint(int(lockTimeout.Seconds())),
-			"innodb_lock_wait_timeout": fmt.Sprint(int(lockTimeout.Seconds())),
-			"max_statement_time":       fmt.Sprint(int(statementTimeout.Seconds())),
+			"lock_wait_timeout":        fmt.Sprint(int(c.scaled(lockTimeout).Seconds())),
+			"innodb_lock_wait_timeout": fmt.Sprint(int(c.scaled(lockTimeout).Seconds())),
+			"max_statement_time":       fmt.Sprint(int(c.scaled(statementTimeout).Seconds())),
 			"sql_mode":                 "'TRADITIONAL'",
 		}
 		if err := cfg.Apply(mysql.BeforeConnect(func(_ context.Context, mc *mysql.Config) (err error) {

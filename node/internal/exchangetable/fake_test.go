@@ -21,6 +21,7 @@ type fakeNode struct {
 	inbox    map[string]heldDraft
 	rejected map[string]bool
 
+	signIns       int // one a round
 	held, pending bool
 	refuse        *model.Error
 	acceptErr     error
@@ -65,6 +66,7 @@ func (n *fakeNode) decide(draft string, yes bool) {
 func (n *fakeNode) SignIn() (push.Caller, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.signIns++
 	return n.caller, n.signInErr
 }
 

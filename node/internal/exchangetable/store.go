@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -51,7 +52,7 @@ func scan(rows *sql.Rows, r *row, more ...any) error {
 
 // tx runs f in a transaction.
 func (s *store) tx(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.scaled(roundTimeout))
 	defer cancel()
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
@@ -80,11 +81,16 @@ func (s *store) claim(ctx context.Context, limit int) (groups [][]row, err error
 		for i := range single {
 			groups = append(groups, single[i:i+1:i+1])
 		}
-		names, err := s.batches(ctx, tx)
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
+		taken, after := 0, int64(-1)
+		for looked := 0; taken < batchesAtOnce && looked < batchesLookedAt; looked++ {
+			name, seq, err := s.batch(ctx, tx, after)
+			if err != nil {
+				return err
+			}
+			if name == "" {
+				break
+			}
+			after = seq
 			batch, err := s.rows(ctx, tx, fmt.Sprintf("SELECT %s FROM zl_request r WHERE r.taken_at IS NULL AND r.batch = ?"+
 				" ORDER BY r.seq LIMIT %d FOR UPDATE%s", s.fields, model.MaxOperations+1, s.skip), name)
 			if err != nil {
@@ -95,6 +101,7 @@ func (s *store) claim(ctx context.Context, limit int) (groups [][]row, err error
 					continue // somebody holds one of its rows: the whole batch waits
 				}
 				groups = append(groups, batch)
+				taken++
 			}
 		}
 		for _, g := range groups {
@@ -107,22 +114,21 @@ func (s *store) claim(ctx context.Context, limit int) (groups [][]row, err error
 	return groups, err
 }
 
-// batches names complete ones, the oldest first.
-func (s *store) batches(ctx context.Context, tx *sql.Tx) (names []string, err error) {
-	rows, err := tx.QueryContext(ctx, fmt.Sprintf("SELECT batch FROM zl_request WHERE taken_at IS NULL AND batch IS NOT NULL AND batch_size BETWEEN 1 AND %d"+
-		" GROUP BY batch HAVING count(*) >= min(batch_size) ORDER BY min(seq) LIMIT 2", model.MaxOperations))
-	if err != nil {
-		return nil, err
+// A claim takes so many batches, and for their sake looks at so many: those that somebody holds are passed over.
+const (
+	batchesAtOnce   = 2
+	batchesLookedAt = 100
+)
+
+// batch names the oldest complete one whose first row comes after seq; "" where there is none.
+func (s *store) batch(ctx context.Context, tx *sql.Tx, after int64) (name string, seq int64, err error) {
+	err = tx.QueryRowContext(ctx, s.cfg.placeholders(fmt.Sprintf(
+		"SELECT batch, min(seq) FROM zl_request WHERE taken_at IS NULL AND batch IS NOT NULL AND batch_size BETWEEN 1 AND %d"+
+			" GROUP BY batch HAVING count(*) >= min(batch_size) AND min(seq) > ? ORDER BY min(seq) LIMIT 1", model.MaxOperations)), after).Scan(&name, &seq)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", 0, nil
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
-		}
-		names = append(names, name)
-	}
-	return names, rows.Err()
+	return name, seq, err
 }
 
 func (s *store) rows(ctx context.Context, tx *sql.Tx, query string, args ...any) (out []row, err error) {
@@ -173,7 +179,7 @@ type opened struct {
 
 // open lists the rows of this node's units that have an answer that is not final, in the order of units, after one.
 func (s *store) open(ctx context.Context, after int64, units int) (out []opened, err error) {
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.scaled(roundTimeout))
 	defer cancel()
 	fields := strings.Replace(strings.Replace(s.fields, "r.seq", "a.seq", 1), "r.id", "a.request_id", 1)
 	rows, err := s.db.QueryContext(ctx, s.cfg.placeholders(fmt.Sprintf("SELECT %s, a.unit, a.digest, a.state, coalesce(a.code, ''), CASE WHEN r.id IS NULL THEN 1 ELSE 0 END"+

@@ -72,7 +72,7 @@ func (t *Table) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			pause = min(max(2*pause, time.Second), longestPause)
+			pause = min(max(2*pause, time.Second), t.cfg.scaled(longestPause))
 			t.watch.Failed(err)
 			t.log.Log(ctx, push.Level(err), "the exchange table cannot be worked off now; it is tried again", "table", t.cfg.Name, "error", err, "pause", pause)
 			t.sleep(ctx, pause/2+rand.N(pause/2), nil)

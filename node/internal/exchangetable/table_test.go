@@ -336,8 +336,8 @@ func TestEnded(t *testing.T) {
 	})
 }
 
-// While somebody holds the table's lock, or the node cannot take anything, rows wait in their order, and the source
-// says that it is degraded. Rows that only somebody's transaction holds are passed over.
+// While the node cannot take anything, rows wait in their order, and the source says that it is degraded. Rows that only
+// somebody's transaction holds are passed over.
 func TestLocked(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		_, watch := w.begin(t)
@@ -360,29 +360,6 @@ func TestLocked(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.answer(t, "r2", state(push.Committed))
-
-		// The whole table, for longer than the node waits.
-		conn, err := w.db.Admin.Conn(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		lock, unlock := "LOCK TABLES zl_request WRITE", "UNLOCK TABLES"
-		if w.cfg.Database == Postgres {
-			lock, unlock = "BEGIN; LOCK TABLE zl_request IN ACCESS EXCLUSIVE MODE", "COMMIT"
-		}
-		if _, err := conn.ExecContext(t.Context(), lock); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.ExecContext(t.Context(), "INSERT INTO zl_request ("+issueColumns+") VALUES "+issue("r4", "BJ4")); err != nil {
-			t.Fatal(err)
-		}
-		within(t, "the source is degraded", func() bool { return watch.Trouble() != nil })
-		if _, err := conn.ExecContext(t.Context(), unlock); err != nil {
-			t.Fatal(err)
-		}
-		w.answer(t, "r4", state(push.Committed))
-		within(t, "the source is well", func() bool { return watch.Trouble() == nil })
 
 		// The node's outbox is full: the row says so, those after it are not taken before it.
 		w.node.set(func(n *fakeNode) { n.acceptErr, n.acceptIndex = model.E(model.CodeOutboxFull), -1 })
