@@ -141,7 +141,7 @@ func (l *Login) Finish(w http.ResponseWriter, r *http.Request) (next string, err
 	if i == nil {
 		return "", errUnauthenticated
 	}
-	subject, err := l.exchange(r.Context(), i, u, q.Get("code"))
+	subject, err := l.exchange(r.Context(), i, u, q)
 	if err != nil {
 		return "", err
 	}
@@ -172,15 +172,18 @@ func (l *Login) unseal(r *http.Request) (u underWay, err error) {
 	return u, nil
 }
 
-// exchange has the issuer say whose the code is.
-func (l *Login) exchange(ctx context.Context, i *issuer, u underWay, code string) (Subject, error) {
+// exchange has the issuer say whose the code of a callback is.
+func (l *Login) exchange(ctx context.Context, i *issuer, u underWay, q url.Values) (Subject, error) {
 	k, err := i.get(ctx)
 	if err != nil {
 		return Subject{}, err
 	}
+	if !k.names(i.Issuer, q["iss"]) {
+		return Subject{}, errUnauthenticated
+	}
 	asking, cancel := context.WithTimeout(oidc.ClientContext(ctx, i.client), issuerDeadline)
 	defer cancel()
-	t, err := l.config(i, k).Exchange(asking, code, oauth2.VerifierOption(u.Verifier))
+	t, err := l.config(i, k).Exchange(asking, q.Get("code"), oauth2.VerifierOption(u.Verifier))
 	if err != nil {
 		var refused *oauth2.RetrieveError
 		if errors.As(err, &refused) && refused.Response != nil && refused.Response.StatusCode < 500 {
@@ -200,6 +203,18 @@ func (l *Login) exchange(ctx context.Context, i *issuer, u underWay, code string
 		return Subject{}, errUnauthenticated
 	}
 	return Subject{i.Issuer, c.Subject}, nil
+}
+
+// names reports whether a callback is this issuer's own answer (RFC 9207), so that no issuer has another's codes brought to
+// it. An issuer that says that its answers name it must be named.
+func (k *issuerKeys) names(issuer string, iss []string) bool {
+	if len(iss) > 0 {
+		return len(iss) == 1 && iss[0] == issuer
+	}
+	var says struct {
+		Always bool `json:"authorization_response_iss_parameter_supported"`
+	}
+	return k.provider.Claims(&says) == nil && !says.Always
 }
 
 // End ends the session of a browser.

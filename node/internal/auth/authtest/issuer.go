@@ -39,6 +39,7 @@ type Issuer struct {
 	user  string
 	codes map[string]grant
 	nonce string // "": as it was asked for
+	names bool   // its answers name it
 }
 
 type grant struct{ challenge, nonce, redirect, user string }
@@ -97,6 +98,13 @@ func (i *Issuer) Nonce(nonce string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.nonce = nonce
+}
+
+// Names has the issuer say that it names itself in its answers, and do so.
+func (i *Issuer) Names() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.names = true
 }
 
 // Asked is how often the issuer was asked for its keys.
@@ -179,7 +187,11 @@ func answer(w http.ResponseWriter, v any) {
 }
 
 func (i *Issuer) discovery(w http.ResponseWriter, _ *http.Request) {
+	i.mu.Lock()
+	names := i.names
+	i.mu.Unlock()
 	answer(w, map[string]any{
+		"authorization_response_iss_parameter_supported": names,
 		"issuer": i.URL, "authorization_endpoint": i.URL + "/authorize", "token_endpoint": i.URL + "/token", "jwks_uri": i.URL + "/keys",
 		"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"ES256"},
 	})
@@ -206,8 +218,11 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	code := rand.Text()
 	i.mu.Lock()
 	i.codes[code] = grant{q.Get("code_challenge"), q.Get("nonce"), q.Get("redirect_uri"), i.user}
-	i.mu.Unlock()
 	back := url.Values{"code": {code}, "state": {q.Get("state")}}
+	if i.names {
+		back.Set("iss", i.URL)
+	}
+	i.mu.Unlock()
 	http.Redirect(w, r, q.Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
 }
 
