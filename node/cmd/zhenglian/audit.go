@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ func auditAccessCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.dir, "dir", "", "the node's folder: read the log there, not over the API")
 	f.StringVar(&o.record, "record", "", "who looked at this record: KIND/ID, such as licence/bj-scjg.17")
-	f.StringVar(&o.person, "person", "", "what this user or key did, by id")
+	f.StringVar(&o.person, "person", "", "what this user or key did, by id or, looking through every entry, by name")
 	f.StringVar(&o.agency, "agency", "", "what the people of this agency did")
 	f.StringVar(&o.from, "from", "", "first day, YYYY-MM-DD (Beijing)")
 	f.StringVar(&o.until, "until", "", "last day, inclusive")
@@ -71,7 +72,10 @@ func auditAccessCommand() *cobra.Command {
 }
 
 func (o *accessFlags) query() (q sdk.AccessQuery, err error) {
-	q = sdk.AccessQuery{Person: o.person, After: o.after}
+	q = sdk.AccessQuery{After: o.after}
+	if isID.MatchString(o.person) {
+		q.Person = o.person
+	}
 	if o.record != "" {
 		kind, id, ok := strings.Cut(o.record, "/")
 		if _, err := model.ParseRecordID(id); !ok || err != nil || kind == "" {
@@ -120,6 +124,7 @@ func (o *accessFlags) list(c *cobra.Command) error {
 		}
 		entries = node.Access(c.Context(), q)
 	}
+	entries = o.named(entries)
 	got, more := []sdk.AccessEntry{}, false
 	for e, err := range entries {
 		if err != nil {
@@ -141,6 +146,23 @@ func (o *accessFlags) list(c *cobra.Command) error {
 	}
 	o.table(c.OutOrStdout(), got)
 	return nil
+}
+
+// isID tells ids of users and keys, and of the node itself, from names.
+var isID = regexp.MustCompile(`^(usr|key)-[a-z0-9]+$|^node:`)
+
+// named leaves the entries of the person that was asked for by name: the log finds ids alone by itself.
+func (o *accessFlags) named(entries iter.Seq2[sdk.AccessEntry, error]) iter.Seq2[sdk.AccessEntry, error] {
+	if o.person == "" || isID.MatchString(o.person) {
+		return entries
+	}
+	return func(yield func(sdk.AccessEntry, error) bool) {
+		for e, err := range entries {
+			if (err != nil || e.Name == o.person) && !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
 // inFolder walks the log in a node's folder, whether the node runs or not.
@@ -245,7 +267,7 @@ func (o *accessFlags) table(w io.Writer, entries []sdk.AccessEntry) {
 	t := newTable(w)
 	row := func(cells []string) (r table.Row) {
 		for _, c := range cells[:len(cells)-1] { // the request's id is for programs
-			r = append(r, printable(c))
+			r = append(r, short(c))
 		}
 		return r
 	}

@@ -176,6 +176,12 @@ func newTable(w io.Writer) table.Writer {
 	return t
 }
 
+// widest is how many places of a terminal a text from outside takes in a table; whole it stands in --json and exports.
+const widest = 48
+
+// short is a text from outside as a table shows it.
+func short(s string) string { return text.Snip(printable(s), widest, "…") }
+
 // facts prints name and value line by line, passing over empty values.
 func facts(w io.Writer, title string, rows [][2]string) {
 	t := newTable(w)

@@ -79,7 +79,7 @@ func (o *client) history(w io.Writer, entries []model.HistoryEntry) {
 		if e.Late {
 			what += o.say("（迟到）", " (late)")
 		}
-		decision := act.Decision.Number
+		decision := short(act.Decision.Number)
 		if act.Decision.Date != "" {
 			decision += " (" + string(act.Decision.Date) + ")"
 		}

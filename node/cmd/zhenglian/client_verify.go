@@ -319,7 +319,7 @@ func (o *verifyFlags) show(w io.Writer, questions []question) error {
 		if l := licenceOf(q.Is.Record); l != nil {
 			holder = l.HolderName
 		}
-		t.AppendRow(table.Row{q.Asked, o.word(q.Is.Verdict), o.say(q.Is.Zh, q.Is.En), q.Is.Since, holder})
+		t.AppendRow(table.Row{short(q.Asked), o.word(q.Is.Verdict), o.say(q.Is.Zh, q.Is.En), q.Is.Since, short(holder)})
 	}
 	t.Render()
 	return nil

@@ -87,7 +87,7 @@ func (o *client) draftTable(w io.Writer, drafts []sdk.HeldDraft) {
 	t.AppendHeader(table.Row{o.say("编号", "id"), o.say("事项", "what"), o.say("提交人", "drafted by"), o.say("时间", "at"), o.say("状态", "state")})
 	for i := range drafts {
 		d := &drafts[i]
-		t.AppendRow(table.Row{d.ID, o.draftWhat(d), firstOf(d.Drafter.Name, d.Drafter.Principal), moment(d.Created), o.say(d.Zh, d.En)})
+		t.AppendRow(table.Row{d.ID, o.draftWhat(d), short(firstOf(d.Drafter.Name, d.Drafter.Principal)), moment(d.Created), o.say(d.Zh, d.En)})
 	}
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 5, WidthMax: 60}})
 	t.Render()
@@ -229,7 +229,7 @@ func approveDraftCommand() *cobra.Command {
 	o.client.flags(c)
 	asRole(c, &role)
 	c.Flags().BoolVar(&o.noWait, "no-wait", false, "return once the node has accepted, which may be before the ledger has it")
-	c.Flags().StringVar(&content, "content", "", "the digest that `drafts show` printed (default: what is shown now)")
+	c.Flags().StringVar(&content, "content", "", "the digest that drafts show printed (default: what is shown now)")
 	return c
 }
 

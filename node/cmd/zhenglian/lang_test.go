@@ -82,6 +82,9 @@ func TestHelpInChinese(t *testing.T) {
 	}
 	short, long := map[string]bool{"证链 — a permissioned-ledger data-sharing node": true}, map[string]bool{}
 	need := func(c *cobra.Command, text string) {
+		if strings.Contains(text+shortHelp[text], "`") { // what stands in these is taken for the value's name
+			t.Errorf("%s: %q has backquotes", c.CommandPath(), text)
+		}
 		if short[text] = true; shortHelp[text] == "" {
 			t.Errorf("%s: %q has no Chinese in shortHelp", c.CommandPath(), text)
 		}

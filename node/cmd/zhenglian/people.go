@@ -293,7 +293,7 @@ func peopleListCommand() *cobra.Command {
 			t.AppendHeader(table.Row{o.say("编号", "id"), o.say("姓名", "name"), o.say("机构或主体", "agency or party"), o.say("角色", "roles"), o.say("停用", "disabled")})
 			for i := range users {
 				u := &users[i]
-				t.AppendRow(table.Row{u.ID, u.Name, string(u.Agency) + string(u.Party), o.roleNames(u.Roles), moment(u.Disabled)})
+				t.AppendRow(table.Row{u.ID, short(u.Name), string(u.Agency) + string(u.Party), o.roleNames(u.Roles), moment(u.Disabled)})
 			}
 			t.Render()
 			return nil
@@ -301,6 +301,14 @@ func peopleListCommand() *cobra.Command {
 	}
 	o.flags(c)
 	return c
+}
+
+// mayDo is what somebody may do, in words; in English the actions' names are words.
+func (o *client) mayDo(actions []string) string {
+	if o.lang == "zh" {
+		return actionNames(strings.Join(actions, ","))
+	}
+	return strings.Join(actions, " ")
 }
 
 // whoamiCommand asks a node who the key's owner is.
@@ -328,7 +336,7 @@ func whoamiCommand() *cobra.Command {
 			facts(c.OutOrStdout(), "", [][2]string{
 				{o.say("编号", "id"), w.ID}, {o.say("姓名", "name"), w.Name}, {o.say("机构", "agency"), string(w.Agency)},
 				{o.say("托管主体", "party"), string(w.Party)}, {o.say("角色", "roles"), o.roleNames(roles)},
-				{o.say("账本化名", "on the ledger"), string(w.Person)}, {o.say("权限", "may"), strings.Join(w.May, " ")},
+				{o.say("账本化名", "on the ledger"), string(w.Person)}, {o.say("权限", "may"), o.mayDo(w.May)},
 			})
 			return nil
 		},

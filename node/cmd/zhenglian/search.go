@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -21,6 +22,7 @@ type searchFlags struct {
 	saved, after string
 	csv, xlsx    string
 	limit        int
+	limited      bool // the limit was asked for, and is part of the search
 	all, showURL bool
 	legacy       bool
 	one          map[string]*string
@@ -102,6 +104,12 @@ func (o *searchFlags) search(words []string) (s sdk.LicenceSearch, err error) {
 		if v, err = url.ParseQuery(u.RawQuery); err != nil {
 			return s, useError("--saved：不是网址", "--saved: not a URL")
 		}
+		if v.Has("limit") && !o.limited {
+			if o.limit, err = strconv.Atoi(v.Get("limit")); err != nil {
+				o.limit = 0 // which is refused
+			}
+			o.limited = true
+		}
 		for _, name := range []string{"after", "limit", "count", "format"} {
 			v.Del(name)
 		}
@@ -113,6 +121,7 @@ func (o *searchFlags) search(words []string) (s sdk.LicenceSearch, err error) {
 }
 
 func (o *searchFlags) run(c *cobra.Command, words []string) error {
+	o.limited = c.Flags().Changed("limit")
 	s, err := o.search(words)
 	if err != nil {
 		return err
@@ -135,7 +144,11 @@ func (o *searchFlags) run(c *cobra.Command, words []string) error {
 	}
 	switch {
 	case o.showURL:
-		_, err := fmt.Fprintln(c.OutOrStdout(), strings.TrimSuffix(node.BaseURL, "/")+"/v1/search/licences?"+s.Query().Encode())
+		v := s.Query()
+		if o.limited {
+			v.Set("limit", strconv.Itoa(o.limit))
+		}
+		_, err := fmt.Fprintln(c.OutOrStdout(), strings.TrimSuffix(node.BaseURL, "/")+"/v1/search/licences?"+v.Encode())
 		return err
 	case o.csv != "":
 		return o.export(c, node, s, "csv", o.csv)
@@ -206,7 +219,7 @@ func (o *searchFlags) print(w io.Writer, p *sdk.LicencePage) {
 		if l.Legacy {
 			state += o.say("（旧数据未校验，无法判定）", " (unchecked legacy, undetermined)")
 		}
-		t.AppendRow(table.Row{l.Record, printable(l.Number), printable(name), orDash(printable(l.HolderCode)), state, l.Owner, l.Region, l.IssuedOn, until})
+		t.AppendRow(table.Row{l.Record, short(l.Number), short(name), orDash(short(l.HolderCode)), state, l.Owner, l.Region, l.IssuedOn, until})
 	}
 	t.Render()
 	if p.Count != nil {

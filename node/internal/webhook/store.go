@@ -232,8 +232,20 @@ func (s *Store) positions(id, box string) (out []int64, err error) {
 	return out, err
 }
 
-// Dead lists dead letters of a subscription in order of position, at most limit.
+// exists returns not_found where there is no such subscription.
+func (s *Store) exists(id string) error {
+	list, err := s.List()
+	if err == nil && !slices.ContainsFunc(list, func(x Subscription) bool { return x.ID == id }) {
+		err = model.E(model.CodeNotFound, "id")
+	}
+	return err
+}
+
+// Dead lists dead letters of a subscription in order of position, at most limit; not_found where there is no such one.
 func (s *Store) Dead(id string, limit int) (out []Letter, err error) {
+	if err := s.exists(id); err != nil {
+		return nil, err
+	}
 	positions, err := s.positions(id, dead)
 	for _, p := range positions[:min(limit, len(positions))] {
 		l, e := s.read(id, dead, p)
@@ -283,6 +295,9 @@ func (s *Store) buryAgain(l Letter) error {
 
 // Redeliver has a dead letter sent once more, or all of them (position −1); it returns how many.
 func (s *Store) Redeliver(id string, position int64) (int, error) {
+	if err := s.exists(id); err != nil {
+		return 0, err
+	}
 	if err := os.MkdirAll(filepath.Join(s.dir, id, again), 0o700); err != nil {
 		return 0, err
 	}
@@ -295,12 +310,8 @@ func (s *Store) Drop(id string, position int64) (int, error) {
 }
 
 func (s *Store) each(id string, position int64, f func(int64) error) (n int, err error) {
-	list, err := s.List()
-	if err != nil {
+	if err := s.exists(id); err != nil {
 		return 0, err
-	}
-	if !slices.ContainsFunc(list, func(x Subscription) bool { return x.ID == id }) {
-		return 0, model.E(model.CodeNotFound, "id")
 	}
 	positions := []int64{position}
 	if position < 0 {
