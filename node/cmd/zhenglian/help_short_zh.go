@@ -61,6 +61,8 @@ var shortHelp = map[string]string{
 	"read a backup whole and compare all of it with its manifest":                                          "完整读取备份，并与其清单逐项核对",
 	"instead: say that people, roles, policies and keys of the restored node in --dir were looked through": "改为：确认已逐一查看 --dir 中恢复节点的人员、角色、策略和密钥",
 	"go on where the records made from the blocks are not those that the saved node had":                   "由区块重建的记录与备份时节点的记录不一致时仍继续",
+	"erase what a running node keeps of a licence's holder: code, name and salts":                          "删除运行中的节点所保存的某证照持证主体的代码、名称和盐值",
+	"why, for the access log; no personal data":                                                            "原因，记入访问日志；不要写个人信息",
 	"API keys go on, those too that were revoked after the backup":                                         "API 密钥继续有效，包括备份之后吊销的",
 	"make a node's folder from a backup":                                                                   "用备份建立节点文件夹",
 	"the node's folder; new or empty":                                                                      "节点文件夹；新的或空的",

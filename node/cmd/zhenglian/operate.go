@@ -19,7 +19,7 @@ import (
 
 // operateCommands look after a node on its own machine.
 func operateCommands() []*cobra.Command {
-	return []*cobra.Command{inviteCommand(), joinByInvitationCommand(), backupCommand(), restoreCommand(), doctorCommand(), logLevelCommand(), profileCommand(), upgradeCommand(), supportCommand()}
+	return []*cobra.Command{inviteCommand(), joinByInvitationCommand(), backupCommand(), restoreCommand(), doctorCommand(), logLevelCommand(), profileCommand(), upgradeCommand(), supportCommand(), eraseCommand()}
 }
 
 // errTold is an outcome that was told already.

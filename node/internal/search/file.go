@@ -165,10 +165,13 @@ func (d *file) close() error {
 	return errors.Join(err, d.writer.Close())
 }
 
+// asideSuffix is of the name of a file that was put aside.
+const asideSuffix = ".aside"
+
 // setAside puts a file out of the way, in the place of one that was put there before, and removes its journal, which
 // would be taken for the next file's.
 func setAside(path string) (string, error) {
-	aside := path + ".aside"
+	aside := path + asideSuffix
 	err := os.Rename(path, aside)
 	if errors.Is(err, fs.ErrNotExist) {
 		err, aside = nil, ""

@@ -136,6 +136,10 @@ func (f *following) apply(ctx context.Context, read <-chan batchRead) error {
 			if err := f.one(ctx, b); err != nil {
 				return err
 			}
+		case g := <-f.x.forget:
+			if err := f.forgotten(g); err != nil {
+				return err
+			}
 		case <-tick.C:
 			if !f.d.present() {
 				return f.found(errLost)

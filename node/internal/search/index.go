@@ -35,11 +35,12 @@ type Index struct {
 	why    string // guarded by mu; why the file before was set aside, "" where none was
 	stuck  error  // guarded by mu; why nothing goes on at the moment
 	broken chan error
+	forget chan forgetting
 }
 
 // New makes an index. Nothing is opened before Run.
 func New(c Config) *Index {
-	x := &Index{path: c.Path, source: c.Log, vault: c.Vault, secret: c.Secret, log: c.Logger, broken: make(chan error, 1)}
+	x := &Index{path: c.Path, source: c.Log, vault: c.Vault, secret: c.Secret, log: c.Logger, broken: make(chan error, 1), forget: make(chan forgetting)}
 	if x.log == nil {
 		x.log = slog.Default()
 	}

@@ -4,6 +4,7 @@
 package vault
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/opt"
 	"github.com/syndtr/goleveldb/leveldb/storage"
+	"github.com/syndtr/goleveldb/leveldb/util"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 )
@@ -107,9 +109,15 @@ func (v *Vault) Openings(id model.OpID) (Openings, error) {
 	return o, nil
 }
 
-// Erase forgets an operation's confidential body; the commitment that is left can never be opened again.
+// Erase forgets an operation's confidential body; the commitment that is left can never be opened again. The
+// files that held the body are merged into others without it, where what is deleted alone would stay for long; the old ones
+// are removed by the next Open at the latest. Done again it changes nothing.
 func (v *Vault) Erase(id model.OpID) error {
-	return stored(v.db.Delete(append([]byte("c/"), id[:]...), &opt.WriteOptions{Sync: true}))
+	key := append([]byte("c/"), id[:]...)
+	if err := v.db.Delete(key, &opt.WriteOptions{Sync: true}); err != nil {
+		return stored(err)
+	}
+	return stored(v.db.CompactRange(util.Range{Start: key, Limit: append(bytes.Clone(key), 0)}))
 }
 
 // Serials gives out n consecutive serials of an agency and kind and returns the first. atLeast is one more
