@@ -1,6 +1,7 @@
 package records
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -20,6 +21,11 @@ type Snapshot struct {
 	// The operation read last: a record's value and its history are mostly in the same one.
 	last   []byte
 	lastAt place
+
+	// The keys read last, a ring: a verdict asks for a record, its leaf and its names again and again, and each time the
+	// database would look through all its levels.
+	asked [8]struct{ key, value []byte }
+	next  int
 }
 
 // Snapshot takes the newest.
@@ -49,7 +55,21 @@ func (s *Snapshot) Height() uint64 { return s.epoch.height }
 // Position is the number of leaves that it reflects.
 func (s *Snapshot) Position() uint64 { return s.epoch.position }
 
-func (s *Snapshot) get(key []byte) ([]byte, error) { return absent(s.epoch.db.Get(key, nil)) }
+// get is the value of a key, nil for none. The caller changes neither.
+func (s *Snapshot) get(key []byte) ([]byte, error) {
+	for i := range s.asked {
+		if bytes.Equal(s.asked[i].key, key) {
+			return s.asked[i].value, nil
+		}
+	}
+	value, err := absent(s.epoch.db.Get(key, nil))
+	if err == nil {
+		a := &s.asked[s.next%len(s.asked)]
+		a.key, a.value = key, value
+		s.next++
+	}
+	return value, err
+}
 
 func (s *Snapshot) record(kind model.Kind, id model.RecordID) (*record, error) {
 	b, err := s.get(recordKey(kind, id))

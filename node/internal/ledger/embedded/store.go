@@ -87,6 +87,7 @@ func stateOptions(l Limits) *opt.Options {
 		BlockSize:              8 << 10,
 		Compression:            opt.SnappyCompression,
 		Filter:                 filter.NewBloomFilter(10),
+		DisableBufferPool:      true, // a pooled buffer larger than its block takes the cache from others
 		OpenFilesCacheCapacity: 128,
 		Strict:                 strictness,
 	}
