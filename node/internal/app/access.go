@@ -143,7 +143,53 @@ func (n *Node) recovered() error {
 			}
 		}
 	}
-	return nil
+	return n.approvedBefore()
+}
+
+// approvedBefore takes down who approved the drafts that an earlier run of this node has not sent: it may have ended
+// between the decision and its entry. It is on the disk before any of them is sent. An entry that there was stands twice.
+func (n *Node) approvedBefore() error {
+	if n.inbox == nil {
+		return nil
+	}
+	unsent := n.inbox.Unsent()
+	for _, id := range unsent {
+		h, err := n.inbox.Get(id)
+		if err != nil {
+			return err
+		}
+		var actions []string
+		for t := range h.Types {
+			if a := httpapi.ApprovalAction(t); !slices.Contains(actions, a) {
+				actions = append(actions, a)
+			}
+		}
+		slices.Sort(actions)
+		e := sdk.AccessEntry{
+			Time: model.TimeOf(time.Now()), Person: h.Decision.By.Principal, Name: h.Decision.By.Name, Pseudonym: h.Decision.By.Pseudonym,
+			Agency: h.Decision.By.Agency, Action: strings.Join(actions, ","), Route: ActionRecovered, Allowed: true, Status: 202,
+			Count: uint64(h.Operations), Records: []sdk.AccessRecord{{Kind: kindDraft, ID: h.ID}},
+		}
+		ops, err := n.inbox.Operations(h, false)
+		if err != nil {
+			return err
+		}
+		for i := range ops {
+			if ops[i].Record != "" && len(e.Records) < accesslog.MaxRecords {
+				e.Records = append(e.Records, sdk.AccessRecord{Kind: ops[i].Kind, ID: string(ops[i].Record)})
+			}
+		}
+		if err := n.access.log.Append(&e); err != nil {
+			return err
+		}
+	}
+	if len(unsent) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err := n.access.log.Sync(ctx)
+	return err
 }
 
 // ActionRecovered is the action of the node's own entries about operations that its outbox held when it started.

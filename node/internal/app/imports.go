@@ -112,6 +112,8 @@ func (i inside) submission(c httpapi.Caller, key, what string, v any) (httpapi.S
 	}, nil
 }
 
+// Submit acknowledges nothing that is not in the access log on the disk. A kill before that leaves the importer without
+// an answer: it sends the same under its key again, which is the same request and is taken down then.
 func (i inside) Submit(ctx context.Context, key, batch string, drafts []model.Draft) ([]model.Outcome, error) {
 	c, err := i.caller()
 	if err != nil {
@@ -123,7 +125,7 @@ func (i inside) Submit(ctx context.Context, key, batch string, drafts []model.Dr
 	var by auth.Decision
 	for k := range drafts {
 		if by = c.Decide(string(drafts[k].Type), drafts[k].Agency); !by.Allowed {
-			if err := i.logged(c, by, http.StatusForbidden, drafts[k:k+1], nil); err != nil {
+			if err := i.n.access.Append(i.entry(c, by, string(drafts[k].Type), http.StatusForbidden, 1)); err != nil {
 				return nil, err
 			}
 			return nil, &importer.Refusal{Index: k, Err: model.E(model.CodeForbidden)}
@@ -136,36 +138,68 @@ func (i inside) Submit(ctx context.Context, key, batch string, drafts []model.Dr
 	s.Batch, s.Drafts = batch, append([]model.Draft(nil), drafts...)
 	w := writing{i.n}
 	ids, index, err := w.Accept(ctx, s)
+	e := i.entry(c, by, string(drafts[0].Type), http.StatusAccepted, len(drafts))
 	var held *httpapi.Held
 	switch {
 	case errors.As(err, &held):
+		e.Records = []sdk.AccessRecord{{Kind: kindDraft, ID: held.Draft.ID}}
+		if err := i.durably(e)(); err != nil {
+			return nil, err
+		}
 		return nil, &importer.NeedsApproval{Draft: held.Draft}
-	case err != nil && index >= 0:
-		return nil, &importer.Refusal{Index: index, Err: model.AsError(err)}
 	case err != nil:
+		e.Status = model.AsError(err).Status()
+		if failed := i.n.access.Append(e); failed != nil {
+			return nil, failed
+		}
+		if index >= 0 {
+			return nil, &importer.Refusal{Index: index, Err: model.AsError(err)}
+		}
 		return nil, err
 	}
+	for _, id := range ids {
+		if o, err := w.Outcome(ctx, id); err == nil && o.Record != "" {
+			e.Records = append(e.Records, sdk.AccessRecord{Kind: o.Kind, ID: string(o.Record)})
+		}
+	}
+	logged := i.durably(e) // written while the operations are on their way
 	patience, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out, err := w.Wait(patience, ids)
-	if err := i.logged(c, by, http.StatusAccepted, drafts, out); err != nil {
-		return nil, err // sent again under its key it is the same request, and is logged then
+	if failed := logged(); failed != nil {
+		return nil, failed
 	}
 	return out, err
 }
 
-// logged takes what was sent into the access log, as the route does that one would have sent it to.
-func (i inside) logged(c httpapi.Caller, by auth.Decision, status int, drafts []model.Draft, out []model.Outcome) error {
-	e := sdk.AccessEntry{
+// kindDraft and kindBatch stand in the access log for what waits for a second person, and for a batch.
+const (
+	kindDraft model.Kind = "draft"
+	kindBatch model.Kind = "batch"
+)
+
+// entry is what the access log takes down, as the route would that one would have asked.
+func (i inside) entry(c httpapi.Caller, by auth.Decision, action string, status, count int) *sdk.AccessEntry {
+	return &sdk.AccessEntry{
 		Time: model.TimeOf(time.Now()), Person: c.ID(), Name: c.Name(), Pseudonym: c.Person(), Agency: c.Agency(),
-		Action: string(drafts[0].Type), Route: "import", Allowed: by.Allowed, Policy: by.Policy, Status: status, Count: uint64(len(drafts)),
+		Action: action, Route: routeImport, Allowed: by.Allowed, Policy: by.Policy, Status: status, Count: uint64(count),
 	}
-	for k := range out {
-		if out[k].Record != "" {
-			e.Records = append(e.Records, sdk.AccessRecord{Kind: model.KindLicence, ID: string(out[k].Record)})
+}
+
+// routeImport stands in the access log where an import of the node did what it was uploaded for.
+const routeImport = "import"
+
+// durably has an entry written; what it returns waits until it is on the disk, though the import be stopped.
+func (i inside) durably(e *sdk.AccessEntry) func() error {
+	wait, err := i.n.access.Begin(e)
+	return func() error {
+		if err != nil {
+			return err
 		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		return wait(ctx)
 	}
-	return i.n.access.Append(&e)
 }
 
 func (i inside) Register(ctx context.Context, key string, t sdk.BatchTerms) (sdk.HeldBatch, error) {
@@ -176,26 +210,80 @@ func (i inside) Register(ctx context.Context, key string, t sdk.BatchTerms) (sdk
 	if t.Agency == "" {
 		t.Agency = c.Agency()
 	}
-	if !c.Decide(string(t.Type), t.Agency).Allowed {
+	by := c.Decide(string(t.Type), t.Agency)
+	e := i.entry(c, by, string(t.Type), http.StatusForbidden, 1)
+	if !by.Allowed {
+		if err := i.n.access.Append(e); err != nil {
+			return sdk.HeldBatch{}, err
+		}
 		return sdk.HeldBatch{}, model.E(model.CodeForbidden)
 	}
 	s, err := i.submission(c, key, "register", t)
 	if err != nil {
 		return sdk.HeldBatch{}, err
 	}
-	return desk{i.n}.Register(ctx, s, t)
+	out, err := desk{i.n}.Register(ctx, s, t)
+	if err != nil {
+		e.Status = model.AsError(err).Status()
+		if failed := i.n.access.Append(e); failed != nil {
+			return sdk.HeldBatch{}, failed
+		}
+		return out, err
+	}
+	e.Status, e.Records = http.StatusOK, []sdk.AccessRecord{{Kind: kindBatch, ID: out.Batch.ID}}
+	if out.Draft != nil {
+		e.Status, e.Records = http.StatusAccepted, []sdk.AccessRecord{{Kind: kindDraft, ID: out.Draft.ID}}
+	}
+	return out, i.durably(e)()
+}
+
+// may holds a look at this node's records to the right that its route needs, and takes down who looked.
+func (i inside) may(action string, count int, records []sdk.AccessRecord) error {
+	p := i.n.people.Find(i.principal)
+	if p == nil {
+		return model.E(model.CodeForbidden).With("who made the import may no longer sign in")
+	}
+	status, by := http.StatusOK, p.Decide(action, "")
+	if !by.Allowed {
+		status, records = http.StatusForbidden, nil
+	}
+	e := i.entry(p, by, action, status, count)
+	e.Records = records
+	if err := i.n.access.Append(e); err != nil {
+		return err
+	}
+	if !by.Allowed {
+		return model.E(model.CodeForbidden)
+	}
+	return nil
 }
 
 func (i inside) Verify(ctx context.Context, queries []model.Query) ([]model.Verdict, error) {
-	return i.n.verifier.Verify(ctx, queries), nil
+	out := i.n.verifier.Verify(ctx, queries)
+	var records []sdk.AccessRecord
+	for k := range out {
+		if r := out[k].Record; r != nil {
+			records = append(records, sdk.AccessRecord{Kind: r.Kind, ID: string(r.ID)})
+		}
+	}
+	if err := i.may(httpapi.ActionVerify, len(queries), records); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (i inside) Entry(ctx context.Context, kind model.Kind, id model.RecordID) (model.View, error) {
+	if err := i.may(httpapi.ActionReadRegistry, 1, []sdk.AccessRecord{{Kind: kind, ID: string(id)}}); err != nil {
+		return model.View{}, err
+	}
 	v, _, err := reading{i.n, i.n.records}.View(ctx, kind, id)
 	return v, err
 }
 
 func (i inside) Entries(ctx context.Context, kind model.Kind, f func(model.View) error) error {
+	if err := i.may(httpapi.ActionReadRegistry, 1, []sdk.AccessRecord{{Kind: kind, ID: "*"}}); err != nil {
+		return err
+	}
 	const page = 500
 	for after := model.RecordID(""); ; {
 		list, _, err := reading{i.n, i.n.records}.List(ctx, kind, after, page)
