@@ -378,7 +378,7 @@ func (d *Directory) compile(c contents) (*table, error) {
 
 func (d *Directory) principal(p Principal) *Principal {
 	p.person, p.registry = Pseudonym(d.secret, p.id), d.registry
-	p.rights = d.policies.of(p.roles)
+	p.rights = d.policies.of(p.roles, p.party != "")
 	return &p
 }
 

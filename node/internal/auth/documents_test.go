@@ -39,6 +39,7 @@ func rolesPage(p *Policies, lang int) string {
 三员分立：系统管理员、安全保密管理员、安全审计员互斥，也不得兼任其他任何角色；建立用户或密钥时即拒绝。
 “本机构”指用户所属机构；“下级机构”指登记簿中在它之下的机构。他方机构的记录可读，不可写。
 用户与接口密钥的变动（people.change）须由另一名安全保密管理员复核；托管主体的人员归托管它的机构管理（docs/spec/people.md）。
+表中 search、search.export 只给机构的人员：托管主体的人员无论何种角色，都不得检索或导出（hosted-parties-search-nothing）。
 
 `, `What no policy permits is denied. Each cell: one's own agency, those below it, any other; ● allowed, · denied. What
 concerns no agency in particular is decided as one's own. The policies are Cedar files (node/internal/auth/policies); a
@@ -48,6 +49,8 @@ The three administrators stand apart: none of them may hold any other role, and 
 is made. "Below" is the registry's tree. Records of other agencies are read, never written.
 A change of users or API keys (people.change) needs another security administrator's approval; a hosted party's people are
 managed by the agency that hosts it (docs/spec/people.md).
+search and search.export are for agencies' people: those of a hosted party, whatever their role, neither search nor export
+(hosted-parties-search-nothing).
 
 `))
 	b.WriteString(say("| 操作 | |", "| action | |"))

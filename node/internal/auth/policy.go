@@ -60,7 +60,7 @@ type Policies struct {
 	set *cedar.PolicySet
 
 	mu     sync.Mutex
-	rights map[uint32]*rights // under mu; by the set of roles, a bit each
+	rights map[uint32]*rights // under mu; by the set of roles, a bit each, and hostedBit
 }
 
 // rights are all decisions on one set of roles, worked out when the first is asked for: Cedar takes some milliseconds for
@@ -68,6 +68,7 @@ type Policies struct {
 type rights struct {
 	policies *Policies
 	roles    []Role
+	hosted   bool // of a hosted party's people
 
 	once  sync.Once
 	table atomic.Pointer[decisions]
@@ -209,6 +210,7 @@ func checkNode(v any) error {
 // The types and groups of entities in policies.
 const (
 	administrator, staff = "administrator", "staff" // groups of roles
+	hostedPeople         = "hosted"                 // in which a hosted party's people are, beside their roles
 	tree                 = "tree"                   // the relations own and below
 )
 
@@ -216,7 +218,7 @@ func checkEntity(typ, id string) error {
 	known := false
 	switch typ {
 	case "Role":
-		known = id == administrator || id == staff || slices.Contains(Roles, Role(id))
+		known = id == administrator || id == staff || id == hostedPeople || slices.Contains(Roles, Role(id))
 	case "Action":
 		known = slices.ContainsFunc(Actions, func(a Action) bool { return a.Name == id || slices.Contains(a.Groups, id) })
 	case "Agency":
@@ -228,15 +230,18 @@ func checkEntity(typ, id string) error {
 	return nil
 }
 
-// Decide says what a set of roles may do, and why.
+// Decide says what an agency's people of a set of roles may do, and why.
 func (p *Policies) Decide(roles []Role, action string, relation Relation) Decision {
-	return p.of(roles).decide(action, relation)
+	return p.of(roles, false).decide(action, relation)
 }
+
+// hostedBit is not a role's.
+const hostedBit = 1 << 31
 
 func (r *rights) decide(action string, relation Relation) Decision {
 	t := r.table.Load()
 	if t == nil {
-		r.once.Do(func() { r.table.Store(r.policies.evaluate(r.roles)) })
+		r.once.Do(func() { r.table.Store(r.policies.evaluate(r.roles, r.hosted)) })
 		t = r.table.Load()
 	}
 	if d, ok := t[relation][action]; ok {
@@ -246,8 +251,11 @@ func (r *rights) decide(action string, relation Relation) Decision {
 }
 
 // of finds the one place where decisions on a set of roles are kept.
-func (p *Policies) of(roles []Role) *rights {
+func (p *Policies) of(roles []Role, hosted bool) *rights {
 	var set uint32
+	if hosted {
+		set = hostedBit
+	}
 	for _, r := range roles {
 		if i := slices.Index(Roles, r); i >= 0 {
 			set |= 1 << i
@@ -257,14 +265,14 @@ func (p *Policies) of(roles []Role) *rights {
 	defer p.mu.Unlock()
 	r, ok := p.rights[set]
 	if !ok {
-		r = &rights{policies: p, roles: slices.Clone(roles)}
+		r = &rights{policies: p, roles: slices.Clone(roles), hosted: hosted}
 		p.rights[set] = r
 	}
 	return r
 }
 
 // evaluate asks Cedar for every action and relation.
-func (p *Policies) evaluate(roles []Role) *decisions {
+func (p *Policies) evaluate(roles []Role, ofParty bool) *decisions {
 	uid := func(typ, id string) cedar.EntityUID {
 		return cedar.NewEntityUID(cedar.EntityType(typ), cedar.String(id))
 	}
@@ -281,6 +289,9 @@ func (p *Policies) evaluate(roles []Role) *decisions {
 		}
 		add(uid("Role", string(r)), uid("Role", group))
 		held = append(held, uid("Role", string(r)))
+	}
+	if ofParty {
+		held = append(held, uid("Role", hostedPeople))
 	}
 	add(caller, held...)
 	add(uid("Agency", Own.String()), uid("Agency", tree))

@@ -219,7 +219,7 @@ func BenchmarkEvaluate(b *testing.B) {
 	p := standard(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		p.evaluate([]Role{Verifier})
+		p.evaluate([]Role{Verifier}, false)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(Actions)*len(relationNames)), "ns/decision")
 }
