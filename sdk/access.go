@@ -17,7 +17,8 @@ type AccessEntry struct {
 	Person    string          `json:"person"`   // id of the user or key; "" in the node's own entries
 	Name      string          `json:"name"`     // of the person or system, as it was then
 	Pseudonym model.Pseudonym `json:"pseudonym"`
-	Agency    model.AgencyID  `json:"agency"`
+	Agency    model.AgencyID  `json:"agency"` // the person's; of a hosted party's people the one that hosts it; "" in the node's own entries
+	Party     model.USCC      `json:"party,omitempty"`
 	Action    string          `json:"action"`  // the right that was asked for: an operation's type, or such as record.read
 	Route     string          `json:"route"`   // operationId of the route
 	Allowed   bool            `json:"allowed"` // by the policies; a request may fail otherwise, see status

@@ -745,6 +745,7 @@ type AccessEntry struct {
 	Allowed   bool            `json:"allowed"`
 	Count     int64           `json:"count"`
 	Name      string          `json:"name"`
+	Party     *string         `json:"party,omitempty"`
 	Person    string          `json:"person"`
 	Policy    string          `json:"policy"`
 	Pseudonym string          `json:"pseudonym"`

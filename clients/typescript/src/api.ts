@@ -1155,6 +1155,7 @@ export interface components {
             /** Format: int64 */
             count: number;
             name: string;
+            party?: string;
             person: string;
             policy: string;
             pseudonym: string;

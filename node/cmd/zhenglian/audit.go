@@ -246,7 +246,7 @@ func (o *accessFlags) row(e *sdk.AccessEntry, most int) []string {
 	case e.Policy == "":
 		decision = "–" // it did not come to a decision, or was nobody's to make
 	}
-	return []string{strconv.FormatUint(e.Sequence, 10), moment(e.Time), e.Name, e.Person, string(e.Agency), action, strings.Join(records, " "), use,
+	return []string{strconv.FormatUint(e.Sequence, 10), moment(e.Time), e.Name, e.Person, strings.Join(filled(string(e.Agency), string(e.Party)), " / "), action, strings.Join(records, " "), use,
 		decision, e.Policy, strconv.Itoa(e.Status), e.Request}
 }
 

@@ -33,6 +33,7 @@ func fill(i int) Entry {
 	case 1:
 		e.Use = &Use{Purpose: "办理开办企业", OrgName: "朝阳区政务服务中心", ItemName: "企业设立", ItemCode: "11110000000000000", BusinessCode: "CY-1", User: "fedcba9876543210fedcba9876543210"}
 	case 2:
+		e.Party = "91110000600037341L"
 		e.Records = []Record{rec("licence", "bj-scjg.1"), rec("licence", "bj-scjg.2"), rec("agency", "bj-scjg"), rec("licence", "tj-gov.7")}
 	case 3:
 		e.Records, e.Route = []Record{rec("agency", "*")}, "registry-list"

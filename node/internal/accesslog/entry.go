@@ -39,7 +39,8 @@ const entryFormat = 1
 const (
 	flagAllowed = 1 << iota
 	flagUse
-	flagsKnown = flagAllowed | flagUse
+	flagParty
+	flagsKnown = flagAllowed | flagUse | flagParty
 )
 
 // ErrEntry marks bytes that are no entry as Append writes it.
@@ -57,6 +58,9 @@ func encode(b []byte, e *Entry) []byte {
 	}
 	if e.Use != nil {
 		flags |= flagUse
+	}
+	if e.Party != "" {
+		flags |= flagParty
 	}
 	b = append(b, flags)
 	b = appendText(b, e.Person)
@@ -76,6 +80,9 @@ func encode(b []byte, e *Entry) []byte {
 		b = appendText(b, u.ItemName)
 		b = appendText(b, u.ItemCode)
 		b = appendText(b, u.BusinessCode)
+	}
+	if e.Party != "" {
+		b = appendText(b, string(e.Party))
 	}
 	return appendRecords(b, e.Records)
 }
@@ -172,6 +179,11 @@ func decode(raw []byte) (Entry, error) {
 	e.Count = r.uvarint(1 << 62)
 	if flags&flagUse != 0 {
 		e.Use = &Use{Purpose: r.text(), OrgName: r.text(), User: r.pseudonym(), ItemName: r.text(), ItemCode: r.text(), BusinessCode: r.text()}
+	}
+	if flags&flagParty != 0 {
+		if e.Party = model.USCC(r.text()); e.Party == "" {
+			return Entry{}, ErrEntry
+		}
 	}
 	e.Records = r.records()
 	if r.failed {

@@ -29,7 +29,7 @@ func TestVectors(t *testing.T) {
 		}
 		File model.Digest `json:"file_sha256"`
 	}
-	if err := json.Unmarshal(raw, &v); err != nil || len(v.Entries) != 3 {
+	if err := json.Unmarshal(raw, &v); err != nil || len(v.Entries) != 4 {
 		t.Fatal(err, len(v.Entries))
 	}
 	file := header{first: 1, start: v.Start, before: v.Start}.encode()

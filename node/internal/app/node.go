@@ -305,7 +305,7 @@ func (n *Node) openAPI() error {
 	n.api, err = httpapi.New(httpapi.Config{
 		Gate: gate, Login: n.login(), Intake: way, Tracer: tracer, Records: reading{n, n.records}, Log: log{n.records},
 		Verifier: n.verifier, Health: health{n}, Access: n.access, AccessReader: n.access, Inbox: desk{n}, Batches: desk{n}, Version: Version(), Logger: n.log.With("part", "api"), Registerer: n.metrics,
-		Imports: uploads{n}, People: roster{n},
+		Imports: uploads{n}, Agencies: registry{n}, People: roster{n},
 		Search: searching{n, &agencyTree{}}, Temporary: n.path(exportsDir), Joining: joining{n, &invite.Store{Dir: n.path(invitationsDir)}},
 	})
 	return err

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -226,12 +227,54 @@ func (r registry) Below(agency, above model.AgencyID) bool {
 }
 
 // Hosts says whether an agency of this node hosts a party.
-func (r registry) Hosts(party model.USCC) bool {
+func (r registry) Hosts(party model.USCC) bool { return r.Host(party) != "" }
+
+// Host is the agency of this node that hosts a party, "" for none.
+func (r registry) Host(party model.USCC) model.AgencyID {
 	h, e, err := r.n.records.RegistryEntry(model.KindParty, model.RecordID(party))
 	p, ok := e.(*model.Party)
 	if err != nil || !ok || h.State != model.Active {
-		return false
+		return ""
 	}
 	host, err := r.n.records.Agency(p.Host)
-	return err == nil && host != nil && host.Node == r.n.cfg.Node
+	if err != nil || host == nil || host.Node != r.n.cfg.Node {
+		return ""
+	}
+	return host.ID
+}
+
+// Tops are the agencies of this node that stand below no other of it.
+func (r registry) Tops() (out []model.AgencyID) {
+	s := r.n.records.Snapshot()
+	defer s.Release()
+	own := map[model.AgencyID]model.AgencyID{} // to the parent of each
+	for after := model.RecordID(""); ; {
+		page, err := s.List(model.KindAgency, after, 256)
+		if err != nil || len(page) == 0 {
+			break
+		}
+		for _, v := range page {
+			after = v.ID
+			var a model.Agency
+			if json.Unmarshal(v.Public, &a) == nil && v.State == model.Active && a.Node == r.n.cfg.Node && a.Msp == r.n.cfg.Msp {
+				own[a.ID] = a.Parent
+			}
+		}
+	}
+	for a := range own {
+		top := true
+		for p, n := own[a], 0; p != "" && top && n < maxDepth; n++ {
+			if _, ok := own[p]; ok {
+				top = false
+			}
+			above, err := r.n.records.Agency(p)
+			if p = ""; err == nil && above != nil {
+				p = above.Parent
+			}
+		}
+		if top {
+			out = append(out, a)
+		}
+	}
+	return out
 }

@@ -57,19 +57,9 @@ func rolesOf(words []string) (out []auth.Role) {
 	return out
 }
 
-// Host is the agency that hosts a party here.
-func (r roster) Host(party model.USCC) model.AgencyID {
-	_, e, err := r.n.records.RegistryEntry(model.KindParty, model.RecordID(party))
-	p, ok := e.(*model.Party)
-	if err != nil || !ok || !registry(r).Hosts(party) {
-		return ""
-	}
-	return p.Host
-}
-
 func (r roster) owner(u *auth.User) model.AgencyID {
 	if u.Party != "" {
-		return r.Host(u.Party)
+		return registry(r).Host(u.Party)
 	}
 	return u.Agency
 }

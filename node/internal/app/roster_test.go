@@ -55,6 +55,7 @@ func TestPeopleByTwo(t *testing.T) {
 	bob, _ := o.key("波", "bj-scjg", auth.SecurityAdmin)
 	district, _ := o.key("区", "bj-dc-scjg", auth.SecurityAdmin)
 	system, _ := o.key("系", "bj-scjg", auth.SystemAdmin)
+	watcher, _ := o.key("区审", "bj-dc-scjg", auth.AuditAdmin)
 	drafter, _ := o.key("经", "bj-scjg", auth.Drafter)
 	o.start()
 	ctx := t.Context()
@@ -152,7 +153,7 @@ func TestPeopleByTwo(t *testing.T) {
 		t.Errorf("once more: %v", err)
 	}
 	keys, err := district.APIKeys(ctx, "")
-	if err != nil || len(keys.Keys) != 2 { // her own and this one
+	if err != nil || len(keys.Keys) != 3 { // her own, her auditor's and this one
 		t.Errorf("%+v, %v", keys, err)
 	}
 
@@ -185,7 +186,7 @@ func TestPeopleByTwo(t *testing.T) {
 	if _, err := district.DisableUser(ctx, annID.ID, sdk.Write{}); !is(err, model.CodeForbidden) {
 		t.Errorf("%v", err)
 	}
-	if users, err := district.Users(ctx, ""); err != nil || len(users.Users) != 2 {
+	if users, err := district.Users(ctx, ""); err != nil || len(users.Users) != 3 {
 		t.Errorf("%+v, %v", users, err)
 	}
 	if _, err := ann.AddUser(ctx, sdk.UserSpec{Name: "甲", Agency: "bj-scjg", Roles: []string{"system-admin", "drafter"}}, sdk.Write{}); !is(err, model.CodeRolesIncompatible) {
@@ -207,6 +208,17 @@ func TestPeopleByTwo(t *testing.T) {
 		}
 		return asked && approved
 	})
+
+	// The node's own entries are not for a district's auditor.
+	seen := 0
+	for e, err := range watcher.Access(ctx, sdk.AccessQuery{}) {
+		if seen++; err != nil || e.Agency != "bj-dc-scjg" {
+			t.Fatalf("%+v, %v", e, err)
+		}
+	}
+	if seen == 0 {
+		t.Error("an auditor sees nothing")
+	}
 
 	// What no file has: the key's text.
 	o.running()

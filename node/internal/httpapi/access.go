@@ -120,6 +120,9 @@ func (x *exchange) entry(status int) *sdk.AccessEntry {
 		Time: model.TimeOf(x.api.now()), Person: c.ID(), Name: c.Name(), Pseudonym: c.Person(), Agency: c.Agency(),
 		Action: x.visit.action, Route: x.rt.id, Allowed: x.decision.Allowed, Policy: x.decision.Policy, Status: status, Request: x.id,
 	}
+	if p := c.Party(); p != "" {
+		e.Party, e.Agency = p, x.api.agencies.Host(p)
+	}
 	if e.Action == "" {
 		e.Action = x.rt.action
 	}
@@ -264,6 +267,20 @@ type accessInput struct {
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"At most so many."`
 }
 
+// audits reports whether the caller may see entries of an agency's people; with "" the node's own, and those of people whose
+// agency is not known, which are for who audits an agency at the top of this node.
+func (x *exchange) audits(agency model.AgencyID) bool {
+	if agency != "" {
+		return x.caller.Decide(ActionReadAccess, agency).Allowed
+	}
+	for _, top := range x.api.agencies.Tops() {
+		if x.caller.Decide(ActionReadAccess, top).Allowed {
+			return true
+		}
+	}
+	return false
+}
+
 // getAccess reads the access log. What the caller sees are the entries of people whose agency he may audit; that he
 // looked stands in the log as well, with the record that he asked about.
 func (a *API) getAccess(ctx context.Context, in *accessInput) (*output[sdk.AccessPage], error) {
@@ -301,7 +318,7 @@ func (a *API) getAccess(ctx context.Context, in *accessInput) (*output[sdk.Acces
 	q.Sees = func(agency model.AgencyID) bool {
 		ok, known := sees[agency]
 		if !known {
-			ok = x.caller.Decide(ActionReadAccess, agency).Allowed
+			ok = x.audits(agency)
 			sees[agency] = ok
 		}
 		return ok

@@ -38,6 +38,7 @@ type Config struct {
 	Login    Login // nil: browsers do not sign in
 	Inbox    Inbox
 	Batches  Batches
+	Agencies Agencies
 	People   People  // nil: as one that has none
 	Imports  Imports // nil: the node runs none
 	Search   Search  // nil: as one that is never ready
@@ -68,6 +69,7 @@ type API struct {
 	inbox    Inbox
 	batches  Batches
 	search   Search
+	agencies Agencies
 	people   People
 	imports  Imports
 	joining  Joining
@@ -96,7 +98,7 @@ type API struct {
 
 // New builds the API. It fails only on a Config with a part missing.
 func New(c Config) (*API, error) {
-	if c.Gate == nil || c.Intake == nil || c.Records == nil || c.Log == nil || c.Verifier == nil || c.Health == nil || c.Inbox == nil || c.Batches == nil {
+	if c.Gate == nil || c.Intake == nil || c.Records == nil || c.Log == nil || c.Verifier == nil || c.Health == nil || c.Inbox == nil || c.Batches == nil || c.Agencies == nil {
 		return nil, errors.New("httpapi: a part of the node is missing")
 	}
 	a := &API{
@@ -105,7 +107,7 @@ func New(c Config) (*API, error) {
 		log: c.Logger, now: c.Clock, metrics: newMetrics(c.Registerer), mux: http.NewServeMux(),
 		run: rand.Text()[:8] + "-", maxStreams: c.MaxStreams, heartbeat: c.Heartbeat, closing: make(chan struct{}),
 	}
-	a.imports, a.tracer = c.Imports, c.Tracer
+	a.imports, a.tracer, a.agencies = c.Imports, c.Tracer, c.Agencies
 	if a.search, a.temporary = c.Search, c.Temporary; a.search == nil {
 		a.search = noSearch{}
 	}

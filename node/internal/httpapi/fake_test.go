@@ -61,7 +61,17 @@ type fakeRegistry struct{}
 func (fakeRegistry) Below(agency, above model.AgencyID) bool {
 	return strings.HasPrefix(string(agency), string(above)+"-")
 }
-func (fakeRegistry) Hosts(model.USCC) bool { return true }
+func (fakeRegistry) Hosts(model.USCC) bool  { return true }
+func (fakeRegistry) Tops() []model.AgencyID { return []model.AgencyID{"bj-scjg"} }
+
+const hostedParty = model.USCC("91110000600037341L")
+
+func (fakeRegistry) Host(p model.USCC) model.AgencyID {
+	if p == hostedParty {
+		return "bj-scjg-cy"
+	}
+	return ""
+}
 
 // fakeNode is a whole node in memory: what it accepts it commits at once, unless told otherwise.
 type fakeNode struct {
@@ -354,7 +364,7 @@ func start(dir string, opts ...option) (s *site, stop func() error, err error) {
 	}
 	n := s.node
 	s.inbox = &fakeInbox{node: n, drafts: map[string]*fakeDraft{}}
-	c := httpapi.Config{Inbox: s.inbox, Batches: s.inbox, Intake: s.inbox, Records: n, Log: n, Verifier: n, Health: n, Version: "test", Registerer: s.registry,
+	c := httpapi.Config{Agencies: fakeRegistry{}, Inbox: s.inbox, Batches: s.inbox, Intake: s.inbox, Records: n, Log: n, Verifier: n, Health: n, Version: "test", Registerer: s.registry,
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Heartbeat: 50 * time.Millisecond}
 	rates := auth.Rates{AddressPerSecond: 1e6, AddressBurst: 1e6}
 	for _, o := range opts {

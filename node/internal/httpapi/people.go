@@ -51,7 +51,6 @@ const (
 type noPeople struct{}
 
 func (noPeople) List() ([]sdk.User, []sdk.APIKey)           { return nil, nil }
-func (noPeople) Host(model.USCC) model.AgencyID             { return "" }
 func (noPeople) Words(*model.Draft) (zh, en string, m bool) { return "", "", false }
 
 func (noPeople) Change(context.Context, Submission) (sdk.PeopleChanged, error) {
@@ -65,7 +64,7 @@ func (noPeople) Draw(context.Context, Caller, string) (sdk.PeopleChanged, error)
 // ownerOf is the agency whose administrators manage somebody: his own, or the one that hosts his party; "" for none.
 func (a *API) ownerOf(agency model.AgencyID, party model.USCC) model.AgencyID {
 	if party != "" {
-		return a.people.Host(party)
+		return a.agencies.Host(party)
 	}
 	return agency
 }

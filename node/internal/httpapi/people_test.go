@@ -21,8 +21,6 @@ type fakePeople struct {
 	inbox *fakeInbox    // that holds changes, where the test says so
 }
 
-const hostedParty = model.USCC("91110000600037341L")
-
 var fakeAgencies = []model.AgencyID{"bj-scjg", "bj-scjg-cy", "tj-scjg"}
 
 func (f *fakePeople) List() (users []sdk.User, keys []sdk.APIKey) {
@@ -32,13 +30,6 @@ func (f *fakePeople) List() (users []sdk.User, keys []sdk.APIKey) {
 		keys = append(keys, sdk.APIKey{ID: "key-" + string(a), Name: "k", User: "usr-" + string(a), Roles: []string{}, Created: at}, sdk.APIKey{ID: "alone-" + string(a), Name: "k", Agency: a, Roles: []string{"verifier"}, Created: at})
 	}
 	return append(users, sdk.User{ID: "usr-party", Version: 1, Name: "乙", Party: hostedParty, Roles: []string{"trade-party"}, Created: at}), keys
-}
-
-func (f *fakePeople) Host(p model.USCC) model.AgencyID {
-	if p == hostedParty {
-		return "bj-scjg-cy"
-	}
-	return ""
 }
 
 func (f *fakePeople) Words(d *model.Draft) (zh, en string, moved bool) {

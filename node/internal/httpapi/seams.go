@@ -16,8 +16,9 @@ type Caller interface {
 	ID() string
 	// Name is the person's or system's own name. It is for this node's access log and never leaves for the ledger.
 	Name() string
-	// Agency is that for which the caller acts, with those below it; "" for a hosted party.
+	// Agency is that for which the caller acts, with those below it; "" for a hosted party's people, whose party it is.
 	Agency() model.AgencyID
+	Party() model.USCC
 	Person() model.Pseudonym
 	// May says whether the caller may do an action for its own agency.
 	May(action string) bool
@@ -184,14 +185,21 @@ type Batches interface {
 	Batch(ctx context.Context, id string) (b sdk.HeldBatch, principal string, err error)
 }
 
+// Agencies are those that this node acts for. It stays in memory. Safe for concurrent use.
+type Agencies interface {
+	// Host is the agency that hosts a party at this node, "" where none does. Its administrators manage the party's people,
+	// and its auditors audit them.
+	Host(party model.USCC) model.AgencyID
+	// Tops are the node's agencies that stand below no other agency of the node: what is the node's own is for their auditors.
+	Tops() []model.AgencyID
+}
+
 // People are who may sign in at this node, and their API keys. Who calls has looked at rights; that a change waits for a
 // second person, where that rule is in force, People sees to. Safe for concurrent use.
 type People interface {
 	// List lists all users and keys, disabled and revoked ones too, the oldest first, and never a key itself. It stays in
 	// memory; the slices are the caller's.
 	List() ([]sdk.User, []sdk.APIKey)
-	// Host is the agency that hosts a party at this node, "" where none does. Its administrators manage the party's people.
-	Host(party model.USCC) model.AgencyID
 	// Words say what a change of a draft does, and whether its user has been changed since, so that it will be refused.
 	Words(d *model.Draft) (zh, en string, moved bool)
 	// Change makes the change that is the submission's one draft (its body an sdk.PeopleChange) and returns once it is on
