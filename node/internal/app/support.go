@@ -90,7 +90,16 @@ func ask(ctx context.Context, a *Admin, add func(string, []byte)) (missing []str
 	return missing
 }
 
-// listing has the names, sizes and times of a folder's files. Names below keys are of agencies.
+// ownFolders are those in which only the node names files. Of others, such as folders that back offices drop files into,
+// the bundle has sizes and no names.
+var ownFolders = regexp.MustCompile(`^(records|archive|vault|outbox|inbox|exports|imports|invitations|keys|authority|ledger|ledger-service|webhooks|push|` +
+	regexp.QuoteMeta(AccessLogDir) + `(` + regexp.QuoteMeta(setAside) + `[0-9TZ:.-]+)?)$`)
+
+// ownFile is a name of a file that the node, or its operator following the documentation, has given.
+var ownFile = regexp.MustCompile(`^(zhenglian\.yaml|ledger\.yaml|[a-z]+(-[a-z]+)*\.(json|crt|key|pem|lock|db|db-wal|db-shm|db\.aside)|admin-token|last-backup)$`)
+
+// listing has the sizes and times of a folder's files, and the names that the node has given. Names below keys are of
+// agencies.
 func listing(dir string) []byte {
 	var b bytes.Buffer
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error { // files come and go while a node runs
@@ -99,6 +108,13 @@ func listing(dir string) []byte {
 		}
 		if info, err := d.Info(); err == nil {
 			rel, _ := filepath.Rel(dir, path)
+			top, _, below := strings.Cut(filepath.ToSlash(rel), "/")
+			switch {
+			case below && !ownFolders.MatchString(top):
+				rel = "…/…"
+			case !below && !ownFile.MatchString(rel):
+				rel = "…"
+			}
 			fmt.Fprintf(&b, "%s %12d %s %s\n", info.Mode(), info.Size(), info.ModTime().UTC().Format(time.RFC3339), scrub(rel))
 		}
 		return nil
@@ -108,40 +124,49 @@ func listing(dir string) []byte {
 
 var secretName = regexp.MustCompile(`(?i)secret|passw|passphrase|token|dsn|credential|(^|_)key$`)
 
-// maskConfig hides the values of secrets in a configuration, and what URLs hold of names and passwords.
+// plainSettings are the settings whose texts say nothing of anybody: where things are, and how long they last. Of all
+// others, reasons, names and users' ids among them, and of unknown ones, the texts are hidden.
+var plainSettings = map[string]bool{
+	"node": true, "msp": true, "channel": true, "chaincode": true, "genesis": true, "genesis_digest": true, "genesis_block": true, "import_from": true,
+	"identity": true, "listen": true, "admin": true, "tls_cert": true, "tls_key": true, "lang": true, "embedded": true, "address": true,
+	"tls_roots": true, "server_name": true, "trusted_proxies": true, "off": true, "imports_keep": true, "expires": true, "settle": true, "give_up": true,
+	"poll": true, "issuer": true, "redirect_url": true, "ca_file": true, "database": true, "schema": true, "tls": true, "tls_name": true,
+	"networks": true, "otlp": true,
+}
+
+// maskConfig hides in a configuration secrets, what URLs hold of names and passwords, and every text that may be about
+// somebody.
 func maskConfig(raw []byte) ([]byte, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(raw, &doc); err != nil {
 		return nil, err
 	}
-	var walk func(n *yaml.Node, secret bool)
-	walk = func(n *yaml.Node, secret bool) {
+	var walk func(n *yaml.Node, plain, secret bool)
+	walk = func(n *yaml.Node, plain, secret bool) {
 		n.HeadComment, n.LineComment, n.FootComment = "", "", ""
 		switch n.Kind {
 		case yaml.MappingNode:
 			for i := 0; i+1 < len(n.Content); i += 2 {
 				name := n.Content[i].Value
-				walk(n.Content[i], false)
-				walk(n.Content[i+1], secret || (secretName.MatchString(name) && name != "tls_key"))
+				walk(n.Content[i], true, false)
+				walk(n.Content[i+1], plainSettings[name], secret || (secretName.MatchString(name) && name != "tls_key"))
 			}
 		case yaml.ScalarNode:
-			switch {
-			case secret && n.Value != "":
-				n.SetString("***")
-			case strings.Contains(n.Value, "://"):
-				if u, err := url.Parse(n.Value); err != nil || u.User != nil || u.RawQuery != "" {
-					n.SetString("***")
-				}
-			case strings.Contains(n.Value, "@"):
+			hide := n.Value != "" && (secret || n.Tag == "!!str" && !plain)
+			if strings.Contains(n.Value, "://") {
+				u, err := url.Parse(n.Value)
+				hide = hide || err != nil || u.User != nil || u.RawQuery != ""
+			}
+			if hide || scrub(n.Value) != n.Value {
 				n.SetString("***")
 			}
 		default:
 			for _, c := range n.Content {
-				walk(c, secret)
+				walk(c, plain, secret)
 			}
 		}
 	}
-	walk(&doc, false)
+	walk(&doc, true, false)
 	return yaml.Marshal(&doc)
 }
 
@@ -157,6 +182,7 @@ var private = []*regexp.Regexp{
 	regexp.MustCompile(`://[^/\s]*@`),
 	regexp.MustCompile(`"[^"]*"`),
 	regexp.MustCompile(`\b[A-Z]{0,4}[0-9][0-9A-Z-]{6,}[0-9Xx]\b`),
+	regexp.MustCompile(`(?i)\b[A-Z]{1,3}[0-9]{6,}\b`), // passports and permits
 	regexp.MustCompile(`[\p{Han}·]+`),
 }
 
@@ -196,6 +222,9 @@ func scrubLog(raw []byte) []byte {
 // plainNames are members whose values say when and where, and of whom nothing.
 var plainNames = map[string]bool{"time": true, "level": true, "until": true, "started": true, "now": true, "ledger_time": true, "version": true}
 
+// droppedFile is a name of a file that a back office or a person may have given, in the text of an error.
+var droppedFile = regexp.MustCompile(`(?i)[^\s/:]+\.(xlsx|xls|csv|json|jsonl|txt|xml|zip|ok)\b`)
+
 func scrubValue(v any, name string) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -212,7 +241,12 @@ func scrubValue(v any, name string) any {
 		}
 	case string:
 		if !plainNames[name] {
-			return scrub(v)
+			return droppedFile.ReplaceAllStringFunc(scrub(v), func(name string) string {
+				if ownFile.MatchString(name) {
+					return name
+				}
+				return "…"
+			})
 		}
 	}
 	return v

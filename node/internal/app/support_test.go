@@ -17,7 +17,7 @@ import (
 func TestScrub(t *testing.T) {
 	for _, s := range []string{
 		"张三", "欧阳·阿不都", "11010519491231002X", "110105491231002", "91110108X8T0000028", "13800138000", "zlk_c1jLJDJqBInf76LSAPGzpy2bIUl5AmrcHp9fL2bReMk",
-		"zhang.san@example.com", "Bearer abc.def", "eyJhbGciOi.eyJzdWIi.sig", "postgres://user:pass@db/x", "-----BEGIN PRIVATE KEY-----\nMIG\n-----END PRIVATE KEY-----", "E12345678", "JY11101081234567",
+		"zhang.san@example.com", "Bearer abc.def", "eyJhbGciOi.eyJzdWIi.sig", "postgres://user:pass@db/x", "-----BEGIN PRIVATE KEY-----\nMIG\n-----END PRIVATE KEY-----", "E12345678", "E1234567", "EA1234567", "h1234567", "JY11101081234567",
 	} {
 		for _, in := range []string{s, "failed: " + s, "holder=" + s + ": no", `bad value "` + s + `" in x`} {
 			if out := scrub(in); strings.Contains(out, s) || strings.Contains(out, "MIG") || strings.Contains(out, "pass") {
@@ -33,7 +33,18 @@ func TestScrub(t *testing.T) {
 }
 
 func TestMaskConfig(t *testing.T) {
-	raw, err := maskConfig([]byte("node: beijing # 张三's\ntls_key: tls.key\noidc:\n  - issuer: https://sso.example\n    client_secret: hunter2\npush:\n  - dsn: postgres://u:hunter2@h/x\n    url: https://a:hunter2@h/\n    password: {file: hunter2}\nx: user:hunter2@tcp(h)/db\n"))
+	raw, err := maskConfig([]byte("node: beijing # 张三's\ntls_key: tls.key\noidc:\n  - issuer: https://sso.example\n    client_secret: hunter2\npush:\n  - dsn: postgres://u:hunter2@h/x\n    url: https://a:hunter2@h/\n    password: {file: hunter2}\nx: user:hunter2@tcp(h)/db\n" +
+		"approval: {off: [endings], reason: Wang Xiaoming is ill, batch_over: 50}\ntrusted_proxies: [10.1.2.3]\noutbox_limit: 200000\nphone: 13800138000\n"))
+	for _, gone := range []string{"Xiaoming is", "13800138000"} {
+		if strings.Contains(string(raw), gone) {
+			t.Errorf("%s stands in it: %s", gone, raw)
+		}
+	}
+	for _, kept := range []string{"endings", "batch_over: 50", "10.1.2.3", "200000"} {
+		if !strings.Contains(string(raw), kept) {
+			t.Errorf("%s is hidden: %s", kept, raw)
+		}
+	}
 	if err != nil || strings.Contains(string(raw), "hunter2") || strings.Contains(string(raw), "张三") || !strings.Contains(string(raw), "tls.key") || !strings.Contains(string(raw), "https://sso.example") {
 		t.Errorf("%s %v", raw, err)
 	}
@@ -62,7 +73,7 @@ func TestSupportBundle(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- n.serve(ctx) }()
 	planted := []string{"王小明", "11010519491231002X", "13911112222"}
-	n.log.Warn("planted", "error", errors.New("holder 王小明 11010519491231002X"), "name", "王小明", slog.Group("g", "phone", "13911112222"), "token", f.Nodes[0].Keys["drafter"])
+	n.log.Warn("planted", "error", errors.New("holder 王小明 11010519491231002X"), "name", "王小明", "why", "open /data/in/wang_xiaoming.xlsx: permission denied", slog.Group("g", "phone", "13911112222"), "token", f.Nodes[0].Keys["drafter"])
 	for _, k := range f.Nodes[0].Keys {
 		planted = append(planted, k)
 	}
@@ -75,6 +86,13 @@ func TestSupportBundle(t *testing.T) {
 			if line = strings.Trim(line, ` ",`); len(line) > 30 && !strings.HasPrefix(line, "-----") {
 				planted = append(planted, line)
 			}
+		}
+	}
+	// Who drops files into a watched folder, or leaves one in the node's, names them as he likes.
+	for _, name := range []string{"dropped/Wang-Xiaoming-licence.json", "wang_xiaoming.xlsx"} {
+		planted = append(planted, strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600)); err != nil {
+			t.Fatal(err)
 		}
 	}
 	out := filepath.Join(t.TempDir(), "bundle.zip")
