@@ -119,6 +119,10 @@ func (a *anchorer) look(ctx context.Context) error {
 	} else if value.From, err = a.firstDay(ctx); err != nil {
 		return err
 	}
+	if last != nil && last.Until >= today {
+		return fmt.Errorf("the last anchor of the access log is of %s, a day that is not over: the ledger's clock or this node's was or is wrong; "+
+			"entries since are not anchored until that day is over", last.Until)
+	}
 	if value.From == "" || value.From > value.Until {
 		return nil
 	}

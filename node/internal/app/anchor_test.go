@@ -114,9 +114,16 @@ func TestAnchorEachDay(t *testing.T) {
 	enter()
 	now = now.AddDate(0, 0, 1)
 	look(2, "2026-11-03 2026-11-03")
-	now = now.AddDate(0, 0, -1) // the clock goes back
+	// The clock goes back, by a day and by many: days that are anchored are not over, and that is said.
+	for _, days := range []int{1, 40} {
+		now = now.AddDate(0, 0, -days)
+		if err := a.look(t.Context()); err == nil || !strings.Contains(err.Error(), "of 2026-11-03, a day that is not over") || len(p.anchors) != 2 {
+			t.Errorf("%d days back: %v, %d anchors", days, err, len(p.anchors))
+		}
+		now = now.AddDate(0, 0, days)
+	}
 	look(2)
-	now = now.AddDate(0, 0, 6) // down for five days
+	now = now.AddDate(0, 0, 5) // down for five days
 	look(3, "2026-11-04 2026-11-08")
 
 	now = now.AddDate(0, 0, 1)
