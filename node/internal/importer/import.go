@@ -39,8 +39,10 @@ type Import struct {
 	// nil.
 	Presented func([]Issued) error
 
-	dir   *Directory
-	texts map[int]bool  // columns, of the file; nil until a pass has found them
+	dir         *Directory
+	texts       map[int]bool // columns, of the file; nil until a pass has found them
+	mostRejects int          // bytes; maxRejects by default
+
 	pause time.Duration // before a request is repeated for the first time; 0.1 s by default
 }
 

@@ -16,15 +16,23 @@ import (
 // put right is imported as it is.
 var rejectColumns = []string{"zl_line", "zl_column", "zl_code", "zl_reason_zh", "zl_reason_en"}
 
+// maxRejects is the most text of rejected rows: what is wrong with a short row can be long, as where the map names
+// columns by long names.
+const maxRejects = 512 << 20
+
+var errRejects = badFile("被拒的行超过 512 MB，没有写出；请先看前面的错误，改正映射或文件（已签发的不受影响）",
+	"the rejected rows take more than 512 MB and are not written down: look at the first faults and mend the map or the file; what is issued stays issued")
+
 // sheetWriter writes a table's rows in one of the formats.
 type sheetWriter interface {
 	write(cells []string) error
 	end() error
+	close() // leaves nothing behind, whether or not it was ended
 }
 
 // WriteRejects writes every row that the check or a node has rejected, in order, with the reasons, and
 // returns how many: as a workbook where a workbook came in, and so on. j is nil after a check only. The file
-// holds what the rows hold: keep it as safe. Nothing in it is a formula.
+// holds what the rows hold: keep it as safe. Nothing in it is a formula. More than maxRejects is a *FileError.
 func (im *Import) WriteRejects(ctx context.Context, w io.Writer, j *Journal) (int, error) {
 	in, err := im.Open()
 	if err != nil {
@@ -50,7 +58,8 @@ func (im *Import) WriteRejects(ctx context.Context, w io.Writer, j *Journal) (in
 	if err != nil {
 		return 0, err
 	}
-	n := 0
+	defer out.close()
+	n, size := 0, 0
 	_, _, err = im.rows(ctx, func(row Row, faults []Fault, cells []Cell) error {
 		if good(faults) {
 			code := j.rejected(row.Line)
@@ -79,7 +88,16 @@ func (im *Import) WriteRejects(ctx context.Context, w io.Writer, j *Journal) (in
 			zh, en = append(zh, f.Zh()), append(en, f.En())
 		}
 		join := func(s []string) string { return strings.Join(s, "; ") }
-		return out.write(append(record, strconv.Itoa(row.Line), join(columns), join(codes), join(zh), join(en)))
+		record = append(record, strconv.Itoa(row.Line), join(columns), join(codes), join(zh), join(en))
+		for k := range record {
+			if size += len(record[k]); about.Format == JSONL && record[k] != "" {
+				size += len(names[k])
+			}
+		}
+		if size > orDefault(im.mostRejects, maxRejects) {
+			return errRejects
+		}
+		return out.write(record)
 	})
 	if err == nil {
 		err = out.end()
@@ -93,7 +111,7 @@ func (im *Import) rejectsWriter(w io.Writer, about About, names []string) (sheet
 	var err error
 	switch about.Format {
 	case JSONL:
-		return &jsonWriter{w: w, names: names}, nil
+		return &jsonWriter{w: w, names: names, first: im.Map.Columns()}, nil
 	case XLSX:
 		before := 0
 		if n, err := strconv.Atoi(firstOf(im.Reading.Sheet, im.Map.Sheet)); err == nil && about.Sheet != strconv.Itoa(n) {
@@ -159,14 +177,22 @@ func (c csvWriter) end() error {
 	return c.Error()
 }
 
+func (c csvWriter) close() {}
+
+// jsonWriter writes of each row what it holds: a file of a thousand names has short rows. Its first row has a member for
+// each column of the map, since the names that occur are the header.
 type jsonWriter struct {
 	w     io.Writer
 	names []string
+	first []string
 }
 
 func (j *jsonWriter) write(cells []string) error {
 	var b strings.Builder
 	for i, s := range cells {
+		if s == "" && !slices.Contains(j.first, j.names[i]) {
+			continue
+		}
 		name, err := json.Marshal(j.names[i])
 		if err != nil {
 			return err
@@ -175,17 +201,19 @@ func (j *jsonWriter) write(cells []string) error {
 		if err != nil {
 			return err
 		}
-		b.WriteString(map[bool]string{true: "{", false: ","}[i == 0])
+		b.WriteString(map[bool]string{true: "{", false: ","}[b.Len() == 0])
 		b.Write(name)
 		b.WriteByte(':')
 		b.Write(value)
 	}
 	b.WriteString("}\n")
+	j.first = nil
 	_, err := io.WriteString(j.w, b.String())
 	return err
 }
 
 func (j *jsonWriter) end() error { return nil }
+func (j *jsonWriter) close()     {}
 
 // bookWriter writes a sheet whose cells are all texts, and stay so when they are edited.
 type bookWriter struct {
@@ -232,8 +260,8 @@ func (b *bookWriter) end() error {
 	if err := b.out.Flush(); err != nil {
 		return err
 	}
-	if err := b.file.Write(b.w); err != nil {
-		return err
-	}
-	return b.file.Close()
+	return b.file.Write(b.w)
 }
+
+// close removes what a long sheet has on the disk.
+func (b *bookWriter) close() { _ = b.file.Close() }

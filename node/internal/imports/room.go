@@ -86,7 +86,7 @@ func (m *Imports) forget() bool {
 	return true
 }
 
-// roomy looks at the disk while an upload is written.
+// roomy looks at the disk while an upload, or what was rejected of it, is written.
 type roomy struct {
 	io.Writer
 	full  func() bool

@@ -242,7 +242,7 @@ func (m *Imports) rejects(ctx context.Context, j *job, im *importer.Import, jour
 	}
 	name := "rejects." + string(f)
 	err := writeFile(j.path(name), func(w io.Writer) error {
-		_, err := im.WriteRejects(ctx, w, journal)
+		_, err := im.WriteRejects(ctx, &roomy{w, m.cfg.Full, 0}, journal)
 		return err
 	})
 	if err == nil {
