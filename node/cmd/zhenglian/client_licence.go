@@ -68,7 +68,7 @@ func recordArgument(s string) (model.RecordID, error) {
 type issueFlags struct {
 	writing
 	agency, under, typ, number, holderCode, holderName, region string
-	issued, from, until, file, draft, keep                     string
+	issued, from, until, file, draft, keep, kind               string
 	face                                                       []string
 	sealed, person                                             bool
 }
@@ -79,7 +79,7 @@ func issueCommand() *cobra.Command {
 		Use: "issue", Short: "issue a licence", Args: cobra.NoArgs,
 		Long: "issue asks the node to issue and sign a licence, and returns when it is committed. While the ledger is away it says\n" +
 			"that the node has accepted, and waits on; --no-wait returns then.\n\n" +
-			"Of a person's licence (--person) neither the identity number nor the name reaches the ledger: the node commits to\n" +
+			"Of a person's licence (--person, --holder-kind) neither the number of the identity document nor the name reaches the ledger: the node commits to\n" +
 			"them, and prints once what opens the commitments. The holder needs it to be verified: keep it (--keep FILE).",
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
@@ -89,9 +89,10 @@ func issueCommand() *cobra.Command {
 	f.StringVar(&o.under, "under", "", "the delegation that it issues under (default: found in the registry)")
 	f.StringVar(&o.typ, "type", "", "licence type, 21 characters")
 	f.StringVar(&o.number, "number", "", "number (证照编号)")
-	f.StringVar(&o.holderCode, "holder-code", "", "USCC; with --person the identity number, better through --holder-code=- from standard input")
+	f.StringVar(&o.holderCode, "holder-code", "", "USCC; of a person the number of the identity document, better through --holder-code=- from standard input")
 	f.StringVar(&o.holderName, "holder-name", "", "the holder's name")
-	f.BoolVar(&o.person, "person", false, "the holder is a person: code and name stay confidential")
+	f.BoolVar(&o.person, "person", false, "the holder is a person with an identity card, as --holder-kind 111: code and name stay confidential")
+	f.StringVar(&o.kind, "holder-kind", "", "001 enterprise (default); persons: 111 identity card, 414 passport, 511 Taiwan permit, 516 Hong Kong and Macao permit, 553 foreigner's permanent residence, 554 residence permit")
 	f.StringVar(&o.region, "region", "", "region (default: the agency's)")
 	f.StringArrayVar(&o.face, "face", nil, "face field as NAME=VALUE; repeat for more")
 	f.StringVar(&o.issued, "issued-on", "", "day of issue (default: today)")
@@ -176,13 +177,23 @@ func (o *issueFlags) licence(in io.Reader) (l sdk.NewLicence, err error) {
 			return l, err
 		}
 	}
-	if o.person {
+	switch kind := model.HolderKind(o.kind); {
+	case kind != "" && !kind.Known():
+		return l, useError("--holder-kind：没有 %q；有 001、111、414、511、516、553、554", "--holder-kind: there is no %q; there are 001, 111, 414, 511, 516, 553, 554", o.kind)
+	case o.person && kind != "" && kind != model.HolderPerson:
+		return l, useError("--person 即 --holder-kind 111", "--person is --holder-kind 111")
+	case o.person:
 		l.Holder.Kind = model.HolderPerson
+	case kind != "":
+		l.Holder.Kind = kind
 	}
 	for _, m := range [][2]string{{"--type", string(l.Type)}, {"--number", l.Number}, {"--holder-code", l.Holder.Code}, {"--holder-name", l.Holder.Name}} {
 		if m[1] == "" {
 			return l, useError("缺少 %s", "%s is missing", m[0])
 		}
+	}
+	if l.Holder.Kind.Personal() && !l.Holder.Kind.Checks(l.Holder.Code) { // the node would say so, having been told the number
+		return l, model.E(l.Holder.Kind.Fault(), "--holder-code")
 	}
 	if o.file != "" {
 		d, err := fileDigest(o.file)
