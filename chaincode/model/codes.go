@@ -87,6 +87,7 @@ const (
 	CodeOwnDraft            Code = "own_draft"
 	CodeAlreadyDecided      Code = "already_decided"
 	CodeKeyShown            Code = "key_shown"
+	CodeAlreadyDrafted      Code = "already_drafted"
 	CodeDraftChanged        Code = "draft_changed"
 	CodeInboxFull           Code = "inbox_full"
 	CodeImportsFull         Code = "imports_full"
@@ -194,6 +195,7 @@ var codes = map[Code]text{
 	CodeAwaitingApproval:    {Refused, "须由另一人复核，已存入待办；复核同意后才会上链", "another person must approve this: it waits in the inbox and is on no ledger yet"},
 	CodeNotApproved:         {Refused, "未获复核同意（已驳回、撤回或过期）；本次未写入", "it was not approved (rejected, withdrawn or expired); nothing was written"},
 	CodeOwnDraft:            {Denied, "提交人不能复核本人提交的事项，须由另一人复核", "who drafted it cannot approve it: another person must"},
+	CodeAlreadyDrafted:      {Conflict, "同样的事项已在待复核，请等待其结果", "the same waits for another person's approval already; wait for what comes of it"},
 	CodeKeyShown:            {Conflict, "该密钥已领取过，只显示一次；遗失请吊销后另行申请", "this key was shown already, which happens once; if it is lost, revoke it and ask for another"},
 	CodeAlreadyDecided:      {Conflict, "该事项已办结，请查看结果", "it is decided already; look at what came of it"},
 	CodeDraftChanged:        {Conflict, "内容与所核对的不一致，请重新查看后再同意", "the content is not the one that was looked at; look again before approving"},

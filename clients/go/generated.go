@@ -24,6 +24,7 @@ const (
 	ProblemCodeAgencyUnknown           ProblemCode = "agency_unknown"
 	ProblemCodeAlreadyApproved         ProblemCode = "already_approved"
 	ProblemCodeAlreadyDecided          ProblemCode = "already_decided"
+	ProblemCodeAlreadyDrafted          ProblemCode = "already_drafted"
 	ProblemCodeAlreadyInitialised      ProblemCode = "already_initialised"
 	ProblemCodeApprovalsMissing        ProblemCode = "approvals_missing"
 	ProblemCodeAwaitingApproval        ProblemCode = "awaiting_approval"
@@ -133,6 +134,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeAlreadyApproved:
 		return true
 	case ProblemCodeAlreadyDecided:
+		return true
+	case ProblemCodeAlreadyDrafted:
 		return true
 	case ProblemCodeAlreadyInitialised:
 		return true

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,11 +117,29 @@ func (d desk) accept(ctx context.Context, s httpapi.Submission) ([]model.OpID, i
 			versions[i] = ops[i].Version
 		}
 	}
-	h, err = n.inbox.Hold(inbox.Request{Drafter: who, Writers: s.Writers, Key: s.Key, Digest: s.Digest, Rules: rules, Drafts: drafts, Versions: versions})
+	h, err = n.inbox.Hold(inbox.Request{Drafter: who, Writers: s.Writers, Key: s.Key, Digest: s.Digest, Rules: rules, Drafts: drafts, Versions: versions, Same: sameOf(drafts, versions)})
 	if err != nil {
 		return nil, -1, err
 	}
 	return nil, -1, &httpapi.Held{Draft: wire(h)}
+}
+
+// sameOf is a digest of acts on records, versions included; zero where one of them makes a record, since two of those are two.
+func sameOf(drafts []model.Draft, versions []uint64) model.Digest {
+	same := slices.Clone(drafts)
+	for i := range same {
+		if same[i].Record == "" {
+			return model.Digest{}
+		}
+		if i < len(versions) && versions[i] != 0 { // whether the caller named it or not
+			same[i].Version = versions[i]
+		}
+	}
+	raw, err := json.Marshal(same)
+	if err != nil {
+		return model.Digest{}
+	}
+	return model.DigestOf(raw)
 }
 
 // creates reports whether an operation makes a record whose id the node gives when it accepts.

@@ -121,7 +121,9 @@ func (r roster) Change(_ context.Context, s httpapi.Submission) (sdk.PeopleChang
 		made, err := n.people.Apply(c)
 		return changedWire(made), err
 	}
-	h, err := n.inbox.Hold(inbox.Request{Drafter: who, Key: s.Key, Digest: s.Digest, Rules: rules, Drafts: []model.Draft{d}})
+	request := inbox.Request{Drafter: who, Key: s.Key, Digest: s.Digest, Rules: rules, Drafts: []model.Draft{d}}
+	request.Same = sameOf(request.Drafts, nil)
+	h, err := n.inbox.Hold(request)
 	return sdk.PeopleChanged{}, orHeld(h, err)
 }
 

@@ -164,6 +164,9 @@ func TestPeopleByTwo(t *testing.T) {
 		t.Errorf("a revoked key: %v", err)
 	}
 	_, err = bob.DisableUser(ctx, wang, sdk.Write{})
+	if _, err := district.DisableUser(ctx, wang, sdk.Write{}); !is(err, model.CodeAlreadyDrafted) {
+		t.Errorf("the same waits twice: %v", err)
+	}
 	approve(heldBy(t, err, ann), ann)
 	if _, err := o.as(o.at.Token("wf", nil)).Whoami(ctx); !is(err, model.CodeUnauthenticated) {
 		t.Errorf("a disabled user: %v", err)

@@ -80,6 +80,7 @@ func (in *Inbox) move(was *Held, to State, by *Person, reason string) (*Held, er
 	if by != nil {
 		h.Decision.By = *by
 	}
+	h.Same = model.Digest{} // without a nonce, it would outlast the content and say what that was
 	b := new(leveldb.Batch)
 	if h.Batch != nil && to == Approved {
 		open := *h.Batch

@@ -62,9 +62,10 @@ type Held struct {
 	Batch      *Terms             `json:"batch,omitempty"`   // what is asked for is a batch, not operations
 	Bytes      int                `json:"bytes"`             // of the content
 
-	Key     string       `json:"key"`     // under which intake hears the request
-	Given   bool         `json:"given"`   // the key came with it
-	Request model.Digest `json:"request"` // the same key with another digest is a mistake
+	Key     string       `json:"key"`           // under which intake hears the request
+	Given   bool         `json:"given"`         // the key came with it
+	Request model.Digest `json:"request"`       // the same key with another digest is a mistake
+	Same    model.Digest `json:"same,omitzero"` // while it is pending: as of Request
 }
 
 // draftedBy reports whether somebody is who drafted it, or may be.

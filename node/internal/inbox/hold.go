@@ -18,6 +18,9 @@ type Request struct {
 	Drafts   []model.Draft
 	Versions []uint64 // that the operations make, for those whose Draft leaves it open; 0 where the record is new
 	Batch    *Terms   // instead of Drafts
+	// Same is a digest of what is asked for: where a draft of the same waits already, whoever wrote it, this one is refused.
+	// Zero: it is not looked at.
+	Same model.Digest
 }
 
 // Known finds the draft that came under an idempotency key; nil where none did. Another digest than the draft's is
@@ -44,7 +47,7 @@ func (in *Inbox) Known(who *Person, key string, digest model.Digest) (*Held, err
 
 // Hold makes a request wait and returns once that is on the disk. The same drafter, key and digest are the same draft.
 //
-// Errors are *model.Error. inbox_full, storage_full, idempotency_mismatch: nothing was stored. outcome_unknown: the disk
+// Errors are *model.Error. inbox_full, storage_full, idempotency_mismatch, already_drafted: nothing was stored. outcome_unknown: the disk
 // failed in the middle; under the same key it can be learnt.
 func (in *Inbox) Hold(r Request) (*Held, error) {
 	if r.Key != "" {
@@ -64,7 +67,7 @@ func (in *Inbox) Hold(r Request) (*Held, error) {
 	h := &Held{
 		State: Pending, Rules: r.Rules, Drafter: r.Drafter, Writers: r.Writers, Operations: len(r.Drafts), Types: map[model.Type]int{},
 		Content: digestOf(raw), Created: model.TimeOf(now), Expires: model.TimeOf(now.Add(in.cfg.Expires)),
-		Batch: r.Batch, Bytes: len(raw), Key: r.Key, Given: r.Key != "", Request: r.Digest,
+		Batch: r.Batch, Bytes: len(raw), Key: r.Key, Given: r.Key != "", Request: r.Digest, Same: r.Same,
 	}
 	seen := map[model.AgencyID]bool{}
 	for i := range r.Drafts {
@@ -81,7 +84,6 @@ func (in *Inbox) Hold(r Request) (*Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.ID = newID(n)
 	if h.Key == "" {
 		h.Key = "draft-" + h.ID
 	}
@@ -107,7 +109,7 @@ func (in *Inbox) Hold(r Request) (*Held, error) {
 	return h, nil
 }
 
-// reserve takes a number and a place within the limits.
+// reserve takes a number, and with it the id, and a place within the limits.
 func (in *Inbox) reserve(h *Held) (uint64, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -116,6 +118,9 @@ func (in *Inbox) reserve(h *Held) (uint64, error) {
 	}
 	own, bytes := 0, h.Bytes
 	for _, w := range in.waiting {
+		if !h.Same.IsZero() && w.same == h.Same {
+			return 0, model.E(model.CodeAlreadyDrafted).With("draft %s", w.id)
+		}
 		if w.drafter == h.Drafter.Principal {
 			own++
 			bytes += w.bytes
@@ -126,6 +131,7 @@ func (in *Inbox) reserve(h *Held) (uint64, error) {
 	}
 	n := in.next
 	in.next++
+	h.ID = newID(n)
 	in.waiting[n] = h.waiting()
 	in.bytes += h.Bytes
 	return n, nil

@@ -108,8 +108,10 @@ type Inbox struct {
 // waiting is what is kept in memory of a pending draft.
 type waiting struct {
 	created, expires time.Time
+	id               string
 	drafter          string // principal
 	bytes            int
+	same             model.Digest // as Held.Same
 }
 
 // opened is what is kept in memory of a batch that is not used up.

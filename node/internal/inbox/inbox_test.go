@@ -483,3 +483,41 @@ func FuzzContent(f *testing.F) {
 		}
 	})
 }
+
+// The same does not wait twice, whoever asks for it, also after a restart; decided, it may be asked for again.
+func TestSameWaitsOnce(t *testing.T) {
+	r := newRig(t)
+	same := func(who Person, key string) Request {
+		q := request(who, key, cancel("bj-scjg.1"))
+		q.Same = model.DigestOf([]byte("cancel bj-scjg.1"))
+		return q
+	}
+	first := r.hold(same(ann, "1"))
+	refused := func(q Request) {
+		t.Helper()
+		h, err := r.Hold(q)
+		if code(err) != model.CodeAlreadyDrafted || !strings.Contains(err.Error(), first.ID) {
+			t.Errorf("%+v, %v", h, err)
+		}
+	}
+	refused(same(ann, "2"))
+	refused(same(cyd, "1"))
+	if h := r.hold(same(ann, "1")); h.ID != first.ID {
+		t.Errorf("under its own key it is %s", h.ID)
+	}
+	r.reopen()
+	refused(same(cyd, ""))
+	if n, _ := r.Waiting(); n != 1 {
+		t.Errorf("%d wait", n)
+	}
+	if h, err := r.Reject(first.ID, bob, "no"); err != nil || !h.Same.IsZero() {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	r.reopen()
+	if h := r.get(first.ID); !h.Same.IsZero() {
+		t.Error("the digest outlasts the decision")
+	}
+	second := r.hold(same(cyd, "1"))
+	first = second
+	refused(same(ann, "3"))
+}

@@ -174,7 +174,7 @@ func (in *Inbox) load() error {
 }
 
 func (h *Held) waiting() waiting {
-	return waiting{created: h.Created.Time(), expires: h.Expires.Time(), drafter: h.Drafter.Principal, bytes: h.Bytes}
+	return waiting{created: h.Created.Time(), expires: h.Expires.Time(), id: h.ID, drafter: h.Drafter.Principal, bytes: h.Bytes, same: h.Same}
 }
 
 // onItsWay is a draft that was approved and of which intake has not spoken yet.
