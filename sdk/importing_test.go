@@ -78,6 +78,26 @@ func TestImportsOfANode(t *testing.T) {
 	if i = watch(ended); i.Undo.State != sdk.ImportDone || i.Undo.Rescinded != 1 {
 		t.Fatalf("%+v", i.Undo)
 	}
+
+	// One that waits for a second person is cancelled, and its draft with it.
+	var many strings.Builder
+	many.WriteString("no,name,uscc,day\n")
+	for k := range 201 {
+		fmt.Fprintf(&many, "%s-%d,甲,%s,2020-01-01\n", number, k, good)
+	}
+	if i, err = drafter.CreateImport(ctx, sdk.NewImport{Map: mapping, Name: "many.csv"}, strings.NewReader(many.String())); err != nil {
+		t.Fatal(err)
+	}
+	waits = watch(func(i sdk.Import) bool { return i.State == sdk.ImportAwaiting })
+	if i, err = drafter.CancelImport(ctx, i.ID); err != nil {
+		t.Fatal(err)
+	}
+	if i = watch(ended); i.State != sdk.ImportCancelled {
+		t.Fatalf("%+v", i)
+	}
+	if d, err := node.as("approver").Draft(ctx, waits.Draft, 0); err != nil || d.Draft.State != sdk.DraftWithdrawn {
+		t.Fatal(d.Draft, err)
+	}
 	if _, err := drafter.CreateImport(ctx, sdk.NewImport{Map: "nothing", Name: "x"}, strings.NewReader("x")); !errors.Is(err, model.E(model.CodeBadValue)) {
 		t.Fatal(err)
 	}

@@ -171,8 +171,8 @@ func (n *Node) approvedBefore() error {
 			Count: uint64(h.Operations), Records: []sdk.AccessRecord{{Kind: kindDraft, ID: h.ID}},
 		}
 		ops, err := n.inbox.Operations(h, false)
-		if err != nil {
-			return err
+		if err != nil { // nor will it be sent; who approved it is told all the same
+			n.log.Error("an approved draft's content cannot be read", "draft", id, "error", err)
 		}
 		for i := range ops {
 			if ops[i].Record != "" && len(e.Records) < accesslog.MaxRecords {
