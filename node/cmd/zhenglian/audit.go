@@ -18,7 +18,6 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/accesslog"
 	"github.com/zhenglian/zhenglian/node/internal/app"
-	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
@@ -205,19 +204,6 @@ func (o *accessFlags) columns() []string {
 		return []string{"序号", "时间", "人员", "编号", "机构", "动作", "记录", "用途", "结果", "依据策略", "状态", "请求"}
 	}
 	return []string{"number", "time", "person", "id", "agency", "action", "records", "use", "decision", "policy", "status", "request"}
-}
-
-// actionNames is one or several actions, joined by commas, in Chinese words as in docs/roles.zh-CN.md.
-func actionNames(actions string) string {
-	names := strings.Split(actions, ",")
-	for i, name := range names {
-		for _, a := range auth.Actions {
-			if a.Name == name {
-				names[i] = a.Zh
-			}
-		}
-	}
-	return strings.Join(names, "、")
 }
 
 func (o *accessFlags) row(e *sdk.AccessEntry, most int) []string {

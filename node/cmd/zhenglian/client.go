@@ -209,15 +209,6 @@ func moment(t model.Time) string {
 // beijing prints a moment as every command does, whatever the machine's time zone.
 func beijing(t time.Time) string { return t.In(model.Shanghai).Format(time.DateTime) }
 
-// typeName is an operation's name.
-func (o *client) typeName(t model.Type) string {
-	r, ok := model.Types[t]
-	if !ok {
-		return string(t)
-	}
-	return o.say(r.Zh, r.En)
-}
-
 var stateNames = map[model.State]string{
 	model.InForce: "有效", model.Suspended: "暂停", model.Dormant: "歇业", model.Rescinded: "撤销", model.Withdrawn: "撤回",
 	model.PenaltyRevoked: "吊销", model.Cancelled: "注销", model.VoidLost: "遗失作废", model.Active: "在册", model.Removed: "已注销",

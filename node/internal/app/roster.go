@@ -244,7 +244,7 @@ func (r roster) Words(d *model.Draft) (zh, en string, moved bool) {
 		return "", "", false
 	}
 	say := func(z, e string) { zh, en = zh+z, en+e }
-	verb := changeWords[c.Action]
+	verb := auth.ChangeNames[c.Action]
 	say(verb[0]+"："+c.ID, verb[1]+": "+c.ID)
 	var was auth.UserSpec
 	if u := r.n.people.User(c.ID); u != nil {
@@ -289,11 +289,6 @@ func (r roster) Words(d *model.Draft) (zh, en string, moved bool) {
 		}
 	}
 	return zh, en, moved
-}
-
-var changeWords = map[string][2]string{
-	auth.AddUser: {"新增用户", "add a user"}, auth.ChangeUser: {"变更用户", "change a user"}, auth.DisableUser: {"停用用户", "disable a user"},
-	auth.EnableUser: {"恢复用户", "enable a user"}, auth.IssueKey: {"签发接口密钥", "issue an API key"}, auth.RevokeKey: {"吊销接口密钥", "revoke an API key"},
 }
 
 func both(s string) [2]string { return [2]string{s, s} }

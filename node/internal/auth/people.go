@@ -70,6 +70,13 @@ const (
 	RotateKey   = "keys.rotate"
 )
 
+// ChangeNames are the names of a Change's actions for people, Chinese and English.
+var ChangeNames = map[string][2]string{
+	AddUser: {"新增用户", "add a user"}, ChangeUser: {"变更用户", "change a user"}, DisableUser: {"停用用户", "disable a user"},
+	EnableUser: {"恢复用户", "enable a user"}, IssueKey: {"签发接口密钥", "issue an API key"}, RotateKey: {"更换接口密钥", "rotate an API key"},
+	RevokeKey: {"吊销接口密钥", "revoke an API key"},
+}
+
 // Change is one change of the directory.
 type Change struct {
 	Action  string    `json:"action"`
