@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -181,6 +182,73 @@ func TestRestoredNotes(t *testing.T) {
 		}
 		if m, err := readRestored(dir); err != nil || !m.CaughtUp || m.Confirmed.IsZero() {
 			t.Fatalf("%+v, %v", m, err)
+		}
+	}
+}
+
+// An upgrade that is killed at any of its places is called again and comes to its end; what it makes serves, and nothing
+// that was there before is lost.
+func TestUpgradeKilled(t *testing.T) {
+	if dir := os.Getenv(killedDir); dir != "" {
+		upgradeAt = die
+		cfg, err := LoadConfig(dir)
+		if err == nil {
+			err = Upgrade(cfg, func(s UpgradeStep) { die(s.Store + " begun") })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	places := []string{"formats prepared"}
+	for _, s := range steps {
+		places = append(places, s.store+" begun", s.store+" done", s.store+" noted")
+	}
+	for _, name := range []string{"people.json", inboxDir, AccessLogDir} {
+		places = append(places, name+" prepared", name+" placed")
+	}
+	for _, at := range places {
+		dir := older(t)
+		// The older version had keys in use and a key file of its own; none of it changes.
+		keys := folder(t, filepath.Join(dir, "keys"))
+		tokens, err := os.ReadFile(filepath.Join(dir, "api-keys.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := LoadConfig(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		killed(t, dir, at, 0)
+		todo, err := UpgradePlan(dir)
+		if err != nil {
+			t.Fatalf("%s: %v", at, err)
+		}
+		if len(todo) > 0 {
+			if err := Run(t.Context(), cfg, quiet); !errors.Is(err, ErrOlder) {
+				t.Fatalf("%s: half an upgrade serves: %v", at, err)
+			}
+		}
+		if err := Upgrade(cfg, func(UpgradeStep) {}); err != nil {
+			t.Fatalf("%s: again: %v", at, err)
+		}
+		if todo, err := UpgradePlan(dir); err != nil || len(todo) > 0 {
+			t.Fatalf("%s: left to do: %v, %v", at, todo, err)
+		}
+		for _, left := range []string{upgradeDir, storesFile + ".new"} {
+			if _, err := os.Stat(filepath.Join(dir, left)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s: %s is left", at, left)
+			}
+		}
+		if now, err := os.ReadFile(filepath.Join(dir, "api-keys.json")); err != nil || string(now) != string(tokens) {
+			t.Errorf("%s: the API keys changed: %v", at, err)
+		}
+		if now := folder(t, filepath.Join(dir, "keys")); !maps.Equal(now, keys) {
+			t.Errorf("%s: the signing keys changed", at)
+		}
+		runs := newNode(cfg, quiet)
+		if err := errors.Join(runs.open(), runs.close()); err != nil {
+			t.Errorf("%s: it does not serve: %v", at, err)
 		}
 	}
 }

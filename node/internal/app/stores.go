@@ -76,9 +76,11 @@ func place(dir, name string, prepare func(at string) error) error {
 	if err := prepare(at); err != nil {
 		return err
 	}
+	upgradeAt(name + " prepared")
 	if err := os.Rename(filepath.Join(at, name), to); err != nil {
 		return err
 	}
+	upgradeAt(name + " placed")
 	return errors.Join(os.RemoveAll(at), syncDir(dir))
 }
 
@@ -121,6 +123,7 @@ func writeStores(dir string, f map[string]int) error {
 	if err := writeNew(path+".new", append(raw, '\n'), 0o600); err != nil {
 		return err
 	}
+	upgradeAt("formats prepared")
 	return errors.Join(os.Rename(path+".new", path), syncDir(dir))
 }
 
@@ -175,8 +178,11 @@ func Upgrade(cfg *Config, told func(UpgradeStep)) error {
 		}
 		defer lock.Close()
 	}
-	return upgrade(cfg.dir, told, func(string) error { return nil })
+	return upgrade(cfg.dir, told, func(where string) error { upgradeAt(where); return nil })
 }
+
+// upgradeAt is told of each place where an upgrade may end; tests end it there.
+var upgradeAt = func(where string) {}
 
 // upgrade is Upgrade without the lock; between is called at each place where a process may end.
 func upgrade(dir string, told func(UpgradeStep), between func(where string) error) error {

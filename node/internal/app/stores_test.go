@@ -18,7 +18,7 @@ func older(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir := f.Nodes[0].Dir
-	for _, name := range []string{storesFile, "people.json", inboxDir} {
+	for _, name := range []string{storesFile, "people.json", inboxDir, AccessLogDir} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
