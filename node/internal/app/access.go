@@ -231,6 +231,9 @@ func (a *access) Read(ctx context.Context, q httpapi.AccessQuery) (sdk.AccessPag
 	if a.log == nil {
 		return sdk.AccessPage{}, model.E(model.CodeAccessLogUnavailable)
 	}
+	// A search reads files, which an entry reaches some milliseconds after its answer: what was answered before the auditor
+	// asks is to be in what he sees. Where the disk refuses he sees what there is.
+	_, _ = a.log.Sync(ctx)
 	p, err := a.log.Search(ctx, accesslog.Query{
 		Record: q.Record, Person: q.Person, Agency: q.Agency, From: q.From, Until: q.Until, Sees: q.Sees, After: q.After, Limit: q.Limit,
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/accesslog"
+	"github.com/zhenglian/zhenglian/node/internal/httpapi"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
@@ -183,5 +184,28 @@ func TestAnchorEachDay(t *testing.T) {
 	look(6, "2026-11-12 2026-11-12")
 	if p.anchors[5].Start == p.anchors[4].Start {
 		t.Error("another log has the same start")
+	}
+}
+
+// What was answered before an auditor asks is in what he sees, though files get it some time after the answer.
+func TestAccessIsReadToItsEnd(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), AccessLogDir)
+	if err := accesslog.Create(dir); err != nil {
+		t.Fatal(err)
+	}
+	l, err := accesslog.Open(dir, accesslog.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a := &access{log: l}
+	for n := 1; n <= 20; n++ {
+		if err := a.Append(&sdk.AccessEntry{Time: model.TimeOf(time.Now()), Person: "key-a", Agency: "bj-scjg", Action: "verify", Status: 200}); err != nil {
+			t.Fatal(err)
+		}
+		p, err := a.Read(t.Context(), httpapi.AccessQuery{Limit: 100, Sees: func(model.AgencyID) bool { return true }})
+		if err != nil || len(p.Entries) != n {
+			t.Fatalf("%d of %d entries, %v", len(p.Entries), n, err)
+		}
 	}
 }
