@@ -28,7 +28,7 @@ var longHelp = map[string]string{
 	"zhenglian init":           "建立一个组织的账本及其节点：证书机构、身份、签章密钥、创世文件、账本、配置，以及每个角色一个 API 密钥（只打印一次）。\n未给出的内容会询问。从不覆盖。",
 	"zhenglian invite":         "打印一段文本，写明账本、新节点和它所代表的机关，并含一个只能用一次的令牌。请像口令一样传递；指纹另用别的途径告知。\n对方加入时本节点须在运行。",
 	"zhenglian join":           "建立受邀节点的文件夹：在本机生成密钥，由邀请节点为账本密钥签发证书，并把所得内容逐一与邀请书核对。\nINVITATION 是文本、文件，或 - 表示标准输入。中断后再执行一次即可。指纹是您从别的途径（如电话）得知的。",
-	"zhenglian keys issue":     "签发 API 密钥：属于某个用户（--user），始终随其机构和角色；或属于独立的系统（--agency 和 --role）。",
+	"zhenglian keys issue":     "签发 API 密钥：属于某个用户（--user），始终随其机构和角色；或属于独立的系统（--agency 和 --role）。\n通过接口申请的，先由另一名安全保密管理员同意，再用 drafts key 领取。",
 	"zhenglian keys signing":   "在账本上停用机关的签章密钥，并列入节点生成的新密钥。此前的签章仍然有效。按双人规则须第二人同意的，变更会等待同意。\n之后请做备份：此前的备份中没有新密钥。身份和 TLS 证书通过替换文件更新（docs/ops/certificates）。",
 	"zhenglian ledger apart":   "为试点账本生成 TLS 证书和监听地址，并使其节点从那里连接。此后两者分别启动：先用 zhenglian ledger serve 启动账本，再启动节点。\n之后可以邀请其他节点（zhenglian invite）。",
 	"zhenglian ledger fsck":    "重新检查每个区块和签名，从首个区块重放账本，并与所存的状态、历史和索引比对。不作改动。退出状态 1 表示有损坏，逐行列出。",

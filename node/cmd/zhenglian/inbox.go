@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/sdk"
 )
 
@@ -22,7 +23,7 @@ func draftsCommand() *cobra.Command {
 		Long: "Endings of licences, large batches, and changes of keys and of the registry go to the ledger when another person than who\n" +
 			"drafted them has approved. The commands of who drafts say which draft waits; these are for both.",
 	}
-	c.AddCommand(listDraftsCommand(), showDraftCommand(), approveDraftCommand(), rejectDraftCommand(), ownDraftCommand(
+	c.AddCommand(listDraftsCommand(), showDraftCommand(), approveDraftCommand(), rejectDraftCommand(), drawKeyCommand(), ownDraftCommand(
 		"withdraw ID", "take one's own draft back", (*sdk.Client).WithdrawDraft), ownDraftCommand(
 		"resend ID", "send the content of one's own draft once more, after it was rejected, withdrawn, expired or refused", (*sdk.Client).ResendDraft))
 	return c
@@ -316,6 +317,16 @@ func (o *client) held(w io.Writer, err error) (told bool, _ error) {
 		return true, printJSON(w, sdk.DecidedDraft{Draft: d})
 	}
 	fmt.Fprintf(w, "%s  %s\n", d.ID, o.say(d.Zh, d.En))
+	for t := range d.Types {
+		if _, people := auth.ChangeNames[string(t)]; people {
+			fmt.Fprintf(w, o.say("尚未生效。另一名安全保密管理员核对：zhenglian drafts show %s，同意：drafts approve %[1]s；撤回：drafts withdraw %[1]s\n",
+				"Not in force yet. Another security administrator looks with `zhenglian drafts show %s` and agrees with `drafts approve %[1]s`; `drafts withdraw %[1]s` takes it back.\n"), d.ID)
+			if t == model.Type(auth.IssueKey) {
+				fmt.Fprintf(w, o.say("同意后由本人领取：zhenglian drafts key %s\n", "Once it is approved: zhenglian drafts key %s\n"), d.ID)
+			}
+			return true, nil
+		}
+	}
 	fmt.Fprintf(w, o.say("尚未上链。另一人核对：zhenglian drafts show %s，同意：drafts approve %[1]s；撤回：drafts withdraw %[1]s\n",
 		"On no ledger yet. Another person looks with `zhenglian drafts show %s` and agrees with `drafts approve %[1]s`; `drafts withdraw %[1]s` takes it back.\n"), d.ID)
 	return true, nil

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -13,7 +14,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 )
 
-// keysCommand manages a node's API keys on its own machine. A running node takes changes up within seconds.
+// keysCommand manages a node's API keys, over its API or on its own machine, and signing keys.
 func keysCommand() *cobra.Command {
 	c := &cobra.Command{Use: "keys", Short: "a node's API keys: issue, list, rotate, revoke; and the agencies' signing keys"}
 	c.AddCommand(keysIssueCommand(), keysListCommand(), keysRotateCommand(), keysRevokeCommand(), keysSigningCommand())
@@ -29,14 +30,15 @@ func openKeys(dir string) (*auth.Directory, error) {
 }
 
 func keysIssueCommand() *cobra.Command {
-	var dir, user, agency, name string
+	var o people
+	var user, agency, name string
 	var roles []string
 	var days int
-	var asJSON bool
 	c := &cobra.Command{
 		Use: "issue", Short: "make a key and print it, once", Args: cobra.NoArgs,
 		Long: "issue makes an API key: of a user (--user), whose agency and roles it then has at every moment, or of a system\n" +
-			"that stands alone (--agency and --role).",
+			"that stands alone (--agency and --role). Over the API another security administrator approves it first, and drafts key\n" +
+			"then prints it.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			g := auth.Grant{Name: name, User: user}
 			if (user == "") == (agency == "" && len(roles) == 0) {
@@ -51,46 +53,74 @@ func keysIssueCommand() *cobra.Command {
 			for _, r := range roles {
 				g.Roles = append(g.Roles, auth.Role(r))
 			}
-			if days < 1 || days > 3660 {
-				return useError("--days：1 至 3660", "--days: 1 to 3660")
+			if days < 1 || days > 3650 {
+				return useError("--days：1 至 3650", "--days: 1 to 3650")
 			}
 			g.Expires = model.TimeOf(time.Now().AddDate(0, 0, days))
-			k, err := openKeys(dir)
+			d, err := o.directory(c.Context())
 			if err != nil {
 				return err
 			}
-			token, e, err := k.Issue(g)
-			if err != nil {
+			made, err := d.apply(auth.Change{Action: auth.IssueKey, Key: &g})
+			if told, err := o.held(c.OutOrStdout(), err); told || err != nil {
 				return err
 			}
-			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"id": e.ID, "key": token, "expires": e.Expires})
-			}
-			tell(c.OutOrStdout(), "%s  %s  （有效至 %s；只显示这一次）\n", "%s  %s  (until %s; shown once)\n", e.ID, token, e.Expires.Date())
-			return nil
+			return o.newKey(c.OutOrStdout(), made)
 		},
 	}
+	o.flags(c)
 	f := c.Flags()
-	f.StringVar(&dir, "dir", "", "the node's folder")
 	f.StringVar(&user, "user", "", "the user whose key it is")
 	f.StringVar(&agency, "agency", "", "the agency that the key acts for, with the tree below it")
 	f.StringSliceVar(&roles, "role", nil, "role; repeat for several")
 	f.StringVar(&name, "name", "", "what the key is for")
 	f.IntVar(&days, "days", 365, "how long it lasts")
-	f.BoolVar(&asJSON, "json", false, "print for programs")
-	for _, n := range []string{"dir", "name"} {
-		_ = c.MarkFlagRequired(n)
+	require(c, "name")
+	return c
+}
+
+// newKey prints a key that was made just now, which no other place will.
+func (o *client) newKey(w io.Writer, made auth.Applied) error {
+	if o.json {
+		return json.NewEncoder(w).Encode(map[string]any{"id": made.Key.ID, "key": made.Token, "expires": made.Key.Expires})
 	}
+	tell(w, "%s  %s  （有效至 %s；只显示这一次）\n", "%s  %s  (until %s; shown once)\n", made.Key.ID, made.Token, made.Key.Expires.Date())
+	return nil
+}
+
+// drawKeyCommand is the second half of `keys issue` over the API.
+func drawKeyCommand() *cobra.Command {
+	var o client
+	var role string
+	c := &cobra.Command{
+		Use: "key ID", Short: "make the API key that one's own approved draft grants, and print it, once", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			node, err := o.open(role)
+			if err != nil {
+				return err
+			}
+			made, err := node.DrawAPIKey(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return o.newKey(c.OutOrStdout(), appliedOf(made))
+		},
+	}
+	o.flags(c)
+	asRole(c, &role)
 	return c
 }
 
 func keysListCommand() *cobra.Command {
-	var dir string
-	var asJSON bool
+	var o people
 	c := &cobra.Command{
 		Use: "list", Short: "list all keys (never the keys themselves)", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			k, err := openKeys(dir)
+			d, err := o.directory(c.Context())
+			if err != nil {
+				return err
+			}
+			keys, err := d.keys()
 			if err != nil {
 				return err
 			}
@@ -106,7 +136,7 @@ func keysListCommand() *cobra.Command {
 			rows := []row{}
 			t := table.NewWriter()
 			t.AppendHeader(table.Row{say("编号", "id"), say("名称", "name"), say("用户", "user"), say("机构", "agency"), say("角色", "roles"), say("有效至", "expires"), say("吊销", "revoked")})
-			for _, e := range k.Keys() {
+			for _, e := range keys {
 				rows = append(rows, row{e.ID, e.Name, e.User, e.Agency, e.Roles, e.Expires, e.Revoked})
 				revoked := ""
 				if !e.Revoked.IsZero() {
@@ -114,32 +144,31 @@ func keysListCommand() *cobra.Command {
 				}
 				t.AppendRow(table.Row{e.ID, e.Name, e.User, e.Agency, joined(e.Roles), e.Expires.Date(), revoked})
 			}
-			if asJSON {
+			if o.json {
 				return json.NewEncoder(c.OutOrStdout()).Encode(rows)
 			}
 			fmt.Fprintln(c.OutOrStdout(), t.Render())
 			return nil
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
-	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
-	_ = c.MarkFlagRequired("dir")
+	o.flags(c)
 	return c
 }
 
 func keysRevokeCommand() *cobra.Command {
-	var dir string
+	var o people
 	c := &cobra.Command{
 		Use: "revoke ID", Short: "end a key, for good", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			k, err := openKeys(dir)
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := o.directory(c.Context())
 			if err != nil {
 				return err
 			}
-			return k.Revoke(args[0])
+			_, err = d.apply(auth.Change{Action: auth.RevokeKey, ID: args[0]})
+			_, err = o.held(c.OutOrStdout(), err)
+			return err
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", "", "the node's folder")
-	_ = c.MarkFlagRequired("dir")
+	o.flags(c)
 	return c
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
-	"github.com/zhenglian/zhenglian/node/internal/app"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 )
 
-// peopleCommand manages a node's users on its own machine. A running node takes changes up within a second.
+// peopleCommand manages a node's users: over its API, or on its own machine, where a running node takes changes up within a
+// second.
 func peopleCommand() *cobra.Command {
 	c := &cobra.Command{Use: "people", Short: "who may sign in at a node: add, list, show, change, disable, enable"}
 	c.AddCommand(peopleAddCommand(), peopleListCommand(), peopleShowCommand(), peopleChangeCommand(),
@@ -32,20 +32,22 @@ type people struct {
 }
 
 func (o *people) flags(c *cobra.Command) {
-	c.Flags().StringVar(&o.dir, "dir", "", "the node's folder")
-	_ = c.MarkFlagRequired("dir")
-	o.output(c)
+	c.Flags().StringVar(&o.dir, "dir", "", "instead, on the node's machine: the node's folder; changes need no second person then")
+	o.client.flags(c)
 }
 
-func (o *people) open() (*auth.Directory, error) {
-	if err := o.check(); err != nil {
-		return nil, err
+// user finds a user.
+func (o *people) user(d directory, id string) (*auth.User, error) {
+	all, err := d.people()
+	for i := range all {
+		if all[i].ID == id {
+			return &all[i], nil
+		}
 	}
-	cfg, err := app.LoadConfig(o.dir)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = model.E(model.CodeNotFound, "id")
 	}
-	return app.People(cfg)
+	return nil, err
 }
 
 // userFlags are the parts of a user that a command gives.
@@ -170,13 +172,13 @@ func peopleChangeCommand() *cobra.Command {
 		Long: "change replaces what is given: --role drafter --role verifier leaves the user these two roles and no others.\n" +
 			"--subject '' and --pin '' take all of them away.",
 		RunE: func(c *cobra.Command, args []string) error {
-			d, err := o.open()
+			d, err := o.directory(c.Context())
 			if err != nil {
 				return err
 			}
-			was := d.User(args[0])
-			if was == nil {
-				return model.E(model.CodeNotFound, "id")
+			was, err := o.user(d, args[0])
+			if err != nil {
+				return err
 			}
 			spec := was.Spec()
 			if err := u.put(c, &spec); err != nil {
@@ -208,12 +210,12 @@ func peopleSwitchCommand(use, short, action string) *cobra.Command {
 
 // apply makes a change and shows what the user is now.
 func (o *people) apply(c *cobra.Command, change auth.Change) error {
-	d, err := o.open()
+	d, err := o.directory(c.Context())
 	if err != nil {
 		return err
 	}
-	made, err := d.Apply(change)
-	if err != nil {
+	made, err := d.apply(change)
+	if told, err := o.held(c.OutOrStdout(), err); told || err != nil {
 		return err
 	}
 	return o.show(c.OutOrStdout(), made.User)
@@ -224,13 +226,13 @@ func peopleShowCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "show ID", Short: "a user, with what signs him in", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			d, err := o.open()
+			d, err := o.directory(c.Context())
 			if err != nil {
 				return err
 			}
-			u := d.User(args[0])
-			if u == nil {
-				return model.E(model.CodeNotFound, "id")
+			u, err := o.user(d, args[0])
+			if err != nil {
+				return err
 			}
 			return o.show(c.OutOrStdout(), u)
 		},
@@ -281,11 +283,14 @@ func peopleListCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "list all users", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			d, err := o.open()
+			d, err := o.directory(c.Context())
 			if err != nil {
 				return err
 			}
-			users := d.People()
+			users, err := d.people()
+			if err != nil {
+				return err
+			}
 			if o.json {
 				return printJSON(c.OutOrStdout(), users)
 			}
