@@ -40,8 +40,14 @@ func newPilot(t *testing.T) *pilot {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newPilotOf(t, own)
+}
+
+// newPilotOf is newPilot with another build of the program.
+func newPilotOf(t *testing.T, program string) *pilot {
+	t.Helper()
 	port := freePorts(t)
-	p := &pilot{program: own, url: fmt.Sprint("http://127.0.0.1:", port), admin: fmt.Sprint("http://127.0.0.1:", port+1)}
+	p := &pilot{program: program, url: fmt.Sprint("http://127.0.0.1:", port), admin: fmt.Sprint("http://127.0.0.1:", port+1)}
 	var made struct {
 		Dir  string            `json:"dir"`
 		Keys map[string]string `json:"keys"`
