@@ -277,3 +277,36 @@ func TestPeopleAfterACrash(t *testing.T) {
 		t.Errorf("%+v, %v", made, err)
 	}
 }
+
+// Where the rule is off a change is made at once, and a request that is sent again makes nothing twice.
+func TestPeopleByOne(t *testing.T) {
+	o := newOffice(t)
+	file := filepath.Join(o.dir, app.ConfigFile)
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.write(app.ConfigFile, []byte(strings.Replace(string(raw), "off: [registry]", "off: [registry, keys]", 1)))
+	o.start()
+	ctx, admin := t.Context(), o.as(o.keys["security-admin"])
+	spec := sdk.UserSpec{Name: "甲", Agency: "bj-scjg", Roles: []string{"verifier"}}
+	made, err := admin.AddUser(ctx, spec, sdk.Write{IdempotencyKey: "a"})
+	if err != nil || made.User == nil || made.User.Version != 1 {
+		t.Fatalf("%+v, %v", made, err)
+	}
+	again, err := admin.AddUser(ctx, spec, sdk.Write{IdempotencyKey: "a"})
+	if users, _ := admin.Users(ctx, ""); err != nil || again.User.ID != made.User.ID || len(users.Users) != 1 {
+		t.Errorf("%+v, %v, %+v", again, err, users)
+	}
+	k := sdk.NewAPIKey{Name: "k", User: made.User.ID, Expires: model.TimeOf(time.Now().AddDate(0, 1, 0))}
+	key, err := admin.IssueAPIKey(ctx, k, sdk.Write{IdempotencyKey: "k"})
+	if err != nil || key.Token == "" {
+		t.Fatalf("%+v, %v", key, err)
+	}
+	if who, err := o.as(key.Token).Whoami(ctx); err != nil || who.ID != made.User.ID {
+		t.Errorf("%+v, %v", who, err)
+	}
+	if key, err = admin.IssueAPIKey(ctx, k, sdk.Write{IdempotencyKey: "k"}); !is(err, model.CodeKeyShown) || key.Token != "" {
+		t.Errorf("once more: %+v, %v", key, err)
+	}
+}
