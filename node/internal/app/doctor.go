@@ -59,7 +59,7 @@ func (c *Config) target() *doctor.Target {
 		t.Finding = string(f.Code) + ": " + f.En
 	}
 	if m, err := readRestored(c.dir); err == nil && m.Confirmed.IsZero() {
-		t.Restored, t.KeysKept = m.Backup, m.KeysKept
+		t.Restored, t.KeysKept, t.Differs = m.Backup, m.KeysKept, m.Proof == ProofDiffers
 	}
 	if p, err := People(c); err == nil {
 		for _, e := range p.Keys() {

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/util"
 
 	"github.com/zhenglian/zhenglian/node/internal/app"
+	"github.com/zhenglian/zhenglian/node/internal/doctor"
 	"github.com/zhenglian/zhenglian/node/internal/records"
 )
 
@@ -62,6 +65,14 @@ func TestRestoreProvesRecords(t *testing.T) {
 	}
 	if r, err := again("altered", file, app.RestoreOptions{AcceptDifference: true}); err != nil || r.Proof != app.ProofDiffers || r.Records != differs.Is.String() {
 		t.Errorf("told to go on: %+v, %v", r, err)
+	}
+	told := func(dir string) bool {
+		return slices.ContainsFunc(app.Examine(t.Context(), filepath.Join(w.dir, dir)).Findings, func(f doctor.Finding) bool {
+			return f.Code == doctor.RestoreUnconfirmed && strings.Contains(strings.Join(f.Evidence, " "), "are not those that the saved node had")
+		})
+	}
+	if !told("altered") || told("stopped") {
+		t.Error("doctor does not tell the node whose records differ from the one whose records do not")
 	}
 
 	// Records that cannot be read prove nothing, and keep nobody from a backup.

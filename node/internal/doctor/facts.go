@@ -57,6 +57,7 @@ type Target struct {
 
 	Restored time.Time // when the backup was made that the node is of, until the operator has confirmed; zero: nothing to confirm
 	KeysKept bool      // by that restore
+	Differs  bool      // the records made from that backup are not those of the node that was saved
 
 	Status func(context.Context) (*Status, error) // of the running node
 	// Stores reads how far the stores of a stopped node have come.

@@ -232,16 +232,19 @@ func (j *judge) restored() {
 	if j.Restored.IsZero() {
 		return
 	}
-	evidence := "all API keys of the backup were ended"
+	evidence := []string{"all API keys of the backup were ended"}
 	if j.KeysKept {
-		evidence = "API keys were kept: those too that were revoked after the backup are in force"
+		evidence[0] = "API keys were kept: those too that were revoked after the backup are in force"
+	}
+	if j.Differs {
+		evidence = append(evidence, "the records made from the backup's blocks are not those that the saved node had: one of the two had been changed")
 	}
 	at := j.Restored.In(model.Shanghai).Format(time.DateTime)
 	j.found(RestoreUnconfirmed, j.Dir,
 		Text{"节点由备份恢复：人员、角色和本地策略是 " + at + "（北京时间）的，此后停用、收回的重新有效",
 			"the node was restored from a backup: people, roles and its own policies are those of " + at + " (Beijing); what was disabled or taken away since is in force again"},
 		Cure{Text{"核对人员（zhenglian people list）、角色、policies/ 和 webhook 密钥，重做备份之后的变更，换发 API 密钥，然后确认",
-			"look through people (zhenglian people list), roles, policies/ and the webhooks' secrets, make the changes since again, issue API keys, then confirm"}, j.command("restore", "--confirm")}, evidence)
+			"look through people (zhenglian people list), roles, policies/ and the webhooks' secrets, make the changes since again, issue API keys, then confirm"}, j.command("restore", "--confirm")}, evidence...)
 }
 
 func (j *judge) ledger() {
