@@ -312,12 +312,13 @@ func (d desk) Draft(_ context.Context, id string) (sdk.HeldDraft, []model.Draft,
 }
 
 // Again finds a draft's operations as they were asked for.
-func (d desk) Again(_ context.Context, id string) ([]model.Draft, error) {
+func (d desk) Again(_ context.Context, id string) ([]model.Draft, []string, error) {
 	h, err := d.n.inbox.Get(id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return d.n.inbox.Operations(h, true)
+	ops, err := d.n.inbox.Operations(h, true)
+	return ops, h.Writers, err
 }
 
 // Decide approves, rejects or withdraws. Who has decided so already, and whose answer was lost, is answered alike.

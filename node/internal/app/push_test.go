@@ -14,6 +14,8 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/util"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
+	"github.com/zhenglian/zhenglian/node/internal/app"
+	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/demo"
 	"github.com/zhenglian/zhenglian/node/internal/push"
 	"github.com/zhenglian/zhenglian/sdk"
@@ -94,6 +96,27 @@ func TestPushedAgain(t *testing.T) {
 	}
 	if _, err := w.client("beijing", "approver").ApproveDraft(t.Context(), held.Draft, d.Draft.Content, sdk.Write{}); model.AsError(err).Code != model.CodeOwnDraft {
 		t.Errorf("a writer approves: %v", err)
+	}
+	// Nor when another has rejected it, and the key's owner sends it again.
+	people, err := app.People(w.config("beijing"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := people.Issue(auth.Grant{Name: "another", Agency: organisations[0].agency, Roles: []auth.Role{auth.Approver}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	another := &sdk.Client{BaseURL: w.url["beijing"], Key: text}
+	w.until("the node knows the key", func() bool { _, err := another.Whoami(t.Context()); return err == nil })
+	if _, err := another.RejectDraft(t.Context(), held.Draft, "not this one"); err != nil {
+		t.Fatal(err)
+	}
+	resent, err := w.client("beijing", "drafter").ResendDraft(t.Context(), held.Draft)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client("beijing", "approver").ApproveDraft(t.Context(), resent.ID, resent.Content, sdk.Write{}); model.AsError(err).Code != model.CodeOwnDraft {
+		t.Errorf("a writer approves what is sent again: %v", err)
 	}
 
 	recovered := func(person, name string) {

@@ -425,7 +425,7 @@ func (a *API) postResendDraft(x *exchange) error {
 	if changesPeople(&d) {
 		return model.E(model.CodeBadValue, "id").With("ask for the change again")
 	}
-	ops, err := a.inbox.Again(x.r.Context(), d.ID)
+	ops, writers, err := a.inbox.Again(x.r.Context(), d.ID)
 	if err != nil {
 		return err
 	}
@@ -436,7 +436,7 @@ func (a *API) postResendDraft(x *exchange) error {
 	}
 	ids, index, err := a.intake.Accept(x.r.Context(), Submission{
 		Principal: x.caller.ID(), Agency: x.caller.Agency(), Person: x.caller.Person(), Name: x.caller.Name(),
-		Key: "resend-" + d.ID, Digest: d.Content, Drafts: ops,
+		Writers: writers, Key: "resend-" + d.ID, Digest: d.Content, Drafts: ops,
 	})
 	held, waits := asHeld(err)
 	switch {

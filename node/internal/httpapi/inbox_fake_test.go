@@ -102,9 +102,9 @@ func (f *fakeInbox) Decide(ctx context.Context, by httpapi.Caller, id string, to
 	return d.HeldDraft, nil
 }
 
-func (f *fakeInbox) Again(_ context.Context, id string) ([]model.Draft, error) {
+func (f *fakeInbox) Again(_ context.Context, id string) ([]model.Draft, []string, error) {
 	_, ops, err := f.Draft(context.Background(), id)
-	return ops, err
+	return ops, nil, err
 }
 
 func (f *fakeInbox) Register(_ context.Context, _ httpapi.Submission, t sdk.BatchTerms) (sdk.HeldBatch, error) {

@@ -164,8 +164,9 @@ type Inbox interface {
 	// comes second hears already_decided. An approved draft is handed to Intake; its problem, if that refuses, stands
 	// in the draft that is returned.
 	Decide(ctx context.Context, by Caller, id string, to sdk.DraftState, content model.Digest, reason string) (sdk.HeldDraft, error)
-	// Again finds the operations of a draft as they were asked for, to be sent once more.
-	Again(ctx context.Context, id string) ([]model.Draft, error)
+	// Again finds the operations of a draft as they were asked for, to be sent once more, and who may not approve them then
+	// either: Submission.Writers.
+	Again(ctx context.Context, id string) (drafts []model.Draft, writers []string, err error)
 }
 
 // DraftQuery says which drafts to list.
