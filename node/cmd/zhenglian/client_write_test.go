@@ -45,7 +45,7 @@ func awayNode(t *testing.T, revoked bool, waited func()) (url string, id model.O
 
 // Who waits for the ledger is told so, and an interrupt leaves what is known; who does not wait is not kept.
 func TestLedgerAway(t *testing.T) {
-	issue := []string{"licence", "issue", "--type", "11100000MB0143028R001", "--number", "1", "--holder-code", "1", "--holder-name", "甲", "--person"}
+	issue := []string{"licence", "issue", "--type", "11100000MB0143028R001", "--number", "1", "--holder-code", "11010519491231002X", "--holder-name", "甲", "--person"}
 	suspend := []string{"licence", "suspend", "bj-scjg.7", "--agency", "bj-scjg", "--decision", "1", "--reason", "inspection"}
 	for _, tt := range []struct {
 		name       string
@@ -90,7 +90,7 @@ func TestKeptWhileLedgerAway(t *testing.T) {
 	url, _ := awayNode(t, false, interrupt)
 	keep := filepath.Join(t.TempDir(), "keep.json")
 	var out, errOut bytes.Buffer
-	code := run(ctx, []string{"licence", "issue", "--type", "11100000MB0143028R001", "--number", "1", "--holder-code", "1", "--holder-name", "甲",
+	code := run(ctx, []string{"licence", "issue", "--type", "11100000MB0143028R001", "--number", "1", "--holder-code", "11010519491231002X", "--holder-name", "甲",
 		"--person", "--keep", keep, "--url", url, "--key", "zlk_x"}, strings.NewReader(""), &out, &errOut)
 	raw, err := os.ReadFile(keep)
 	if code != 1 || err != nil || !bytes.Contains(raw, []byte("holder_name")) || strings.Contains(out.String(), "holder_name") {
