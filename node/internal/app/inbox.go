@@ -75,11 +75,11 @@ func (d desk) accept(ctx context.Context, s httpapi.Submission) ([]model.OpID, i
 		return d.again(h)
 	}
 	policy := n.inbox.Policy()
-	fixed, shortens, err := n.intake.Shortens(s.Drafts)
+	fixed, takes, err := n.intake.Takes(s.Drafts)
 	if err != nil {
 		return nil, -1, err
 	}
-	falls := policy.Falls(s.Drafts, shortens)
+	falls := policy.Falls(s.Drafts, takes)
 	if len(falls) == 0 && s.Batch == "" { // nearly all that ever comes
 		return n.intake.Accept(ctx, callerOf(&who), s.Key, s.Digest, fixed)
 	}

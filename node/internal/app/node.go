@@ -273,7 +273,7 @@ func (n *Node) openWrite() error {
 	if err != nil {
 		return err
 	}
-	n.intake = &intake.Intake{Node: n.cfg.Node, Ledger: n.records, Keys: keys, Vault: n.vault, Clock: time.Now, Signed: n.verifier.vouch}
+	n.intake = &intake.Intake{Node: n.cfg.Node, Ledger: n.records, Keys: keys, Vault: n.vault, History: n.records.History, Clock: time.Now, Signed: n.verifier.vouch}
 	if err := n.openRestored(); err != nil {
 		return err
 	}

@@ -88,11 +88,11 @@ func (p *Policy) Check() error {
 	return nil
 }
 
-// Falls lists the rules that a request falls under, in force or not, in a fixed order. shortens says that one of its
-// amendments takes days from a licence, which is an ending.
-func (p *Policy) Falls(drafts []model.Draft, shortens bool) []Rule {
+// Falls lists the rules that a request falls under, in force or not, in a fixed order. takes says that one of its
+// amendments takes from a licence what its holder has, which is an ending.
+func (p *Policy) Falls(drafts []model.Draft, takes bool) []Rule {
 	var out []Rule
-	if shortens {
+	if takes {
 		out = append(out, Endings)
 	}
 	for i := range drafts {

@@ -77,7 +77,9 @@ type Intake struct {
 	// Stands reports whether an operation stands on the ledger. It is set where the queue may have forgotten keys that it
 	// accepted, as after a restore from a backup; nil: it has not.
 	Stands func(model.OpID) (bool, error)
-	Signed func([]Signature) // told of signatures that this node knows to be good, once they stand on the ledger; nil: nobody
+	// History lists versions of a record below before (0: from the latest), newest first; nil: this node keeps none.
+	History func(kind model.Kind, id model.RecordID, before uint64, limit int) ([]model.HistoryEntry, error)
+	Signed  func([]Signature) // told of signatures that this node knows to be good, once they stand on the ledger; nil: nobody
 
 	once    sync.Once
 	pending *pending
