@@ -224,15 +224,30 @@ func (a *API) postUser(x *exchange) error {
 	return a.changePeople(x, body, model.Draft{Agency: owner, Type: AddUser, Kind: KindUser}, sdk.PeopleChange{User: &in})
 }
 
+// ofUser begins a change of the user whom the path names. in is decoded from the body; version, a part of it, is that of the
+// user who was looked at, as he stands where it says none, and the draft says which: what is approved is a change of him.
+func (x *exchange) ofUser(in any, version *int, typ model.Type) (body []byte, u *sdk.User, d model.Draft, err error) {
+	if body, err = x.decode(in); err != nil {
+		return nil, nil, d, err
+	}
+	u, owner, err := x.managed(x.r.PathValue("id"))
+	if err != nil {
+		return nil, nil, d, err
+	}
+	if *version == 0 {
+		*version = u.Version
+	}
+	if *version < 1 {
+		return nil, nil, d, model.E(model.CodeBadValue, "version").With("that of the user who was looked at, from 1")
+	}
+	return body, u, model.Draft{Agency: owner, Type: typ, Kind: KindUser, Record: model.RecordID(u.ID), Version: uint64(*version) + 1}, nil
+}
+
 // putUser changes a user, who stays with his agency: who goes to another is another user there, with a name of his own on
 // the ledger.
 func (a *API) putUser(x *exchange) error {
 	var in sdk.UserSpec
-	body, err := x.decode(&in)
-	if err != nil {
-		return err
-	}
-	u, owner, err := x.managed(x.r.PathValue("id"))
+	body, u, d, err := x.ofUser(&in, &in.Version, ChangeUser)
 	if err != nil {
 		return err
 	}
@@ -242,29 +257,18 @@ func (a *API) putUser(x *exchange) error {
 	if in.Agency != u.Agency || in.Party != u.Party {
 		return model.E(model.CodeBadValue, "agency").With("who goes to another agency is disabled here and added there")
 	}
-	if in.Version == 0 {
-		in.Version = u.Version
-	}
-	return a.changePeople(x, body, model.Draft{Agency: owner, Type: ChangeUser, Kind: KindUser, Record: model.RecordID(u.ID), Version: uint64(max(in.Version, 0)) + 1},
-		sdk.PeopleChange{User: &in})
+	return a.changePeople(x, body, d, sdk.PeopleChange{User: &in})
 }
 
 // postUserSwitch makes the handlers that disable and enable a user.
 func (a *API) postUserSwitch(typ model.Type) handler {
 	return func(x *exchange) error {
 		var in sdk.UserVersion
-		body, err := x.decode(&in)
+		body, _, d, err := x.ofUser(&in, &in.Version, typ)
 		if err != nil {
 			return err
 		}
-		u, owner, err := x.managed(x.r.PathValue("id"))
-		if err != nil {
-			return err
-		}
-		if in.Version == 0 {
-			in.Version = u.Version
-		}
-		return a.changePeople(x, body, model.Draft{Agency: owner, Type: typ, Kind: KindUser, Record: model.RecordID(u.ID), Version: uint64(max(in.Version, 0)) + 1}, sdk.PeopleChange{})
+		return a.changePeople(x, body, d, sdk.PeopleChange{})
 	}
 }
 

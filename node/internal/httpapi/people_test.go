@@ -122,6 +122,27 @@ func TestRightsOverPeople(t *testing.T) {
 	s.refused(t, auth.SecurityAdmin, "POST", "/v1/people", strings.Replace(party, string(hostedParty), string(nobodys), 1), model.CodeForbidden)
 }
 
+// A change is of the user who was looked at: every draft of one says which version that was.
+func TestVersionsOfUsers(t *testing.T) {
+	s, f := withPeople(t)
+	const as = auth.SecurityAdmin
+	user := strings.Replace(aUser, "$A", "bj-scjg", 1)
+	for _, v := range []string{"-1", "-5", "-9223372036854775808"} {
+		s.refused(t, as, "PUT", "/v1/people/usr-bj-scjg", strings.Replace(user, "{", `{"version":`+v+`,`, 1), model.CodeBadValue)
+		for _, act := range []string{"disable", "enable"} {
+			s.refused(t, as, "POST", "/v1/people/usr-bj-scjg/"+act, `{"version":`+v+`}`, model.CodeBadValue)
+		}
+	}
+	if f.changes() != 0 {
+		t.Fatal(f.made)
+	}
+	for version, want := range map[string]uint64{"": 4, `"version":0`: 4, `"version":1`: 2} {
+		if status, _, raw := s.ask(t, as, "POST", "/v1/people/usr-bj-scjg/disable", "{"+version+"}"); status != 200 || f.made[len(f.made)-1].Version != want {
+			t.Errorf("%s: %d %s, %+v", version, status, raw, f.made)
+		}
+	}
+}
+
 // Pages, refusals, and a change that waits.
 func TestPeopleAnswers(t *testing.T) {
 	s, f := withPeople(t)
