@@ -38,9 +38,9 @@ func printRights(w io.Writer, r *app.Restored, kept bool) {
 	if kept {
 		zh, en = "API 密钥保留：备份之后吊销的密钥重新有效，请逐一核对（zhenglian keys list）", "API keys are kept: those revoked since are in force again; look through them (zhenglian keys list)"
 	}
-	fmt.Fprintf(w, "\n%s；%d 份节点邀请已作废，%d 个进行中的批次已关闭。\n人员、角色、本地策略和 webhook 密钥是 %s（北京时间）的：此后停用、收回的重新有效，请逐一核对并重做。\n", zh, r.Invitations, r.Batches, at)
-	fmt.Fprintf(w, "%s; %d invitations are dropped, %d open batches are closed.\nPeople, roles, the node's own policies and webhook secrets are those of %s (Beijing): what was disabled or taken away\n"+
-		"since is in force again. Check them and make the changes since again.\nthen:  zhenglian restore --confirm --dir %s\n", en, r.Invitations, r.Batches, at, r.Dir)
+	fmt.Fprintf(w, "\n%s；%d 份节点邀请已作废，%d 个进行中的批次已关闭；\n%d 份等待复核或尚未办理的草稿已终止，仍需办理的请经办重新提交，已批准而未领取的密钥须重新申请。\n人员、角色、本地策略和 webhook 密钥是 %s（北京时间）的：此后停用、收回的重新有效，请逐一核对并重做。\n", zh, r.Invitations, r.Batches, r.Drafts, at)
+	fmt.Fprintf(w, "%s; %d invitations are dropped, %d open batches are closed; %d drafts\nthat waited or were not carried out are ended: what is still wanted is sent again, a key that was granted and not drawn asked for again.\nPeople, roles, the node's own policies and webhook secrets are those of %s (Beijing): what was disabled or taken away\n"+
+		"since is in force again. Check them and make the changes since again.\nthen:  zhenglian restore --confirm --dir %s\n", en, r.Invitations, r.Batches, r.Drafts, at, r.Dir)
 }
 
 // confirmRestored says that people, roles, policies and keys of a restored node were looked through.

@@ -231,6 +231,9 @@ func (d desk) send(ctx context.Context, h *inbox.Held) (*inbox.Held, error) {
 func (d desk) submit(ctx context.Context, h *inbox.Held) (index int, err error) {
 	n := d.n
 	if aboutPeople(h) {
+		if h.Restored {
+			return -1, errRestored
+		}
 		return -1, roster{n}.apply(h)
 	}
 	if n.importing() {
@@ -242,6 +245,9 @@ func (d desk) submit(ctx context.Context, h *inbox.Held) (index int, err error) 
 	// A node that was restored from a backup may find it on the ledger already.
 	if _, ok, err := n.submit.Outcome(h.IDs()[0]); err != nil || ok {
 		return -1, err
+	}
+	if h.Restored {
+		return -1, errRestored
 	}
 	ops, err := n.inbox.Operations(h, false)
 	if err != nil {
@@ -257,6 +263,9 @@ func (d desk) submit(ctx context.Context, h *inbox.Held) (index int, err error) 
 	_, index, err = n.intake.Accept(ctx, callerOf(&h.Drafter), h.Key, h.Request, ops)
 	return index, err
 }
+
+// errRestored is of a draft that a restore has ended (inbox.Restored).
+var errRestored = model.E(model.CodeNotApproved).With("the node was restored from a backup in between: ask for it again")
 
 // sendApproved sends what was approved and has not reached intake. It begins when this node knows all that the ledger
 // held when it started: what stands there is not sent again.
@@ -457,11 +466,15 @@ func wire(h *inbox.Held) sdk.HeldDraft {
 	case h.State == inbox.Pending:
 		w.Zh = fmt.Sprintf("待另一人复核（%s），%s 前有效", strings.Join(zh, "、"), at(h.Expires))
 		w.En = fmt.Sprintf("waits for another person's approval (%s) until %s", strings.Join(en, ", "), at(h.Expires))
+	case h.State == inbox.Expired && h.Restored:
+		w.Zh, w.En = w.Zh+"：节点由备份恢复，仍需办理的请重新提交", w.En+": the node was restored from a backup; what is still wanted is asked for again"
 	case h.Problem != nil:
 		w.Zh += "，但未被受理：" + h.Problem.Zh
 		w.En += ", but refused: " + h.Problem.Title
 	case h.State == inbox.Approved && h.Batch != nil:
 		w.Zh, w.En = w.Zh+"，批次可以使用", w.En+": the batch is open"
+	case h.State == inbox.Approved && h.Sent && h.Types[httpapi.IssueKey] > 0 && h.Restored:
+		w.Zh, w.En = w.Zh+"；节点由备份恢复，尚未领取的密钥须重新申请", w.En+"; the node was restored from a backup, and a key that was not drawn is asked for again"
 	case h.State == inbox.Approved && h.Sent && h.Types[httpapi.IssueKey] > 0:
 		w.Zh, w.En = w.Zh+"，由申请人领取密钥，只显示一次", w.En+": who asked for the key draws it, and sees it once"
 	case h.State == inbox.Approved && h.Sent && aboutPeople(h):

@@ -68,7 +68,7 @@ func TestRestoreProvesRecords(t *testing.T) {
 	}
 	told := func(dir string) bool {
 		return slices.ContainsFunc(app.Examine(t.Context(), filepath.Join(w.dir, dir)).Findings, func(f doctor.Finding) bool {
-			return f.Code == doctor.RestoreUnconfirmed && strings.Contains(strings.Join(f.Evidence, " "), "are not those that the saved node had")
+			return f.Code == doctor.RestoreUnconfirmed && strings.Contains(f.What.En, "are not those that the saved node had")
 		})
 	}
 	if !told("altered") || told("stopped") {

@@ -74,6 +74,7 @@ type Restored struct {
 	KeysEnded   int `json:"keys_ended"`
 	Invitations int `json:"invitations_dropped"`
 	Batches     int `json:"batches_closed"`
+	Drafts      int `json:"drafts_ended"`
 }
 
 // Restore makes a node's folder from a backup. The folder must be new or empty; it has its name only once all is in it,

@@ -20,7 +20,8 @@ import (
 // What was taken from somebody after the backup, a restore would give back: a leaked key that was revoked is in the
 // backup as one in use, a dismissed clerk as one who works here. Keys and invitations are texts that anybody may hold, so
 // they end with the restore. So do open batches: what was sent under them after the backup is not counted in it, and could
-// be sent again as something else. People, their roles and the node's own policies stay, since the node is of no use without
+// be sent again as something else, and drafts: one that waits in the backup may have been rejected or withdrawn after it, a
+// key that was granted may have been drawn and revoked. People, their roles and the node's own policies stay, since the node is of no use without
 // them: the operator looks through them, and until he says that he has, doctor names it. Browsers' sessions are in no
 // backup.
 
@@ -28,7 +29,7 @@ import (
 // that were ended.
 const ActionRestored = "node.restored"
 
-// endRights ends what a restored folder's keys and invitations allow.
+// endRights ends what a restored folder's keys, invitations, batches and drafts allow.
 func (r *Restored) endRights(dir string, keepKeys bool) (err error) {
 	if !keepKeys {
 		if r.KeysEnded, err = auth.RevokeAll(dir, time.Now()); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -43,9 +44,11 @@ func (r *Restored) endRights(dir string, keepKeys bool) (err error) {
 	if err := os.RemoveAll(filepath.Join(dir, invitationsDir)); err != nil {
 		return err
 	}
-	if r.Batches, err = inbox.CloseBatches(filepath.Join(dir, inboxDir), r.Created); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	ended, err := inbox.Restored(filepath.Join(dir, inboxDir), r.Created, time.Now())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	r.Batches, r.Drafts = ended.Batches, ended.Drafts
 	log, err := accesslog.Open(filepath.Join(dir, AccessLogDir), accesslog.Options{})
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, accesslog.ErrDamaged) {
 		return nil // the node says so when it starts

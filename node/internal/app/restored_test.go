@@ -93,3 +93,57 @@ func TestRestoredRights(t *testing.T) {
 		t.Error("a node that was never restored")
 	}
 }
+
+// A change that waits in the backup, or a key that was granted and not drawn, may have been rejected or revoked after it:
+// after a restore nobody approves the one or draws the other, and both can be asked for again.
+func TestRestoredDrafts(t *testing.T) {
+	o := newOffice(t)
+	ann, _ := o.key("安", "bj-scjg", auth.SecurityAdmin)
+	bob, bobID := o.key("波", "bj-scjg", auth.SecurityAdmin)
+	o.start()
+	ctx := t.Context()
+	spec := sdk.UserSpec{Name: "王芳", Agency: "bj-scjg", Roles: []string{"drafter"}}
+	add := sdk.Write{IdempotencyKey: "wang"}
+	_, err := ann.AddUser(ctx, spec, add)
+	user := heldBy(t, err, bob)
+	_, err = ann.IssueAPIKey(ctx, sdk.NewAPIKey{Name: "窗口", User: bobID.ID, Expires: model.TimeOf(time.Now().AddDate(1, 0, 0))}, sdk.Write{})
+	key := heldBy(t, err, bob)
+	if _, err := bob.ApproveDraft(ctx, key.Draft.ID, key.Draft.Content, sdk.Write{}); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := app.LoadConfig(o.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "backup")
+	if _, err := app.Backup(ctx, cfg, file, phrase(t), nil, func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.RejectDraft(ctx, user.Draft.ID, "材料不齐"); err != nil {
+		t.Fatal(err)
+	}
+	o.running()
+	o.dir = filepath.Join(t.TempDir(), "restored")
+	r, err := app.Restore(ctx, file, phrase(t), o.dir, app.RestoreOptions{KeepKeys: true, Progress: func(uint64, uint64) {}})
+	if err != nil || r.Drafts != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	o.start()
+	if d, err := bob.ApproveDraft(ctx, user.Draft.ID, user.Draft.Content, sdk.Write{}); !is(err, model.CodeAlreadyDecided) {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if d, err := bob.Draft(ctx, user.Draft.ID, 0); err != nil || d.Draft.State != sdk.DraftExpired || !strings.Contains(d.Draft.Zh, "由备份恢复") {
+		t.Errorf("%+v, %v", d.Draft, err)
+	}
+	if _, err := ann.AddUser(ctx, spec, add); !is(err, model.CodeNotApproved) {
+		t.Errorf("under the key of before: %v", err)
+	}
+	if made, err := ann.DrawAPIKey(ctx, key.Draft.ID); !is(err, model.CodeNotApproved) {
+		t.Errorf("%+v, %v", made.Key, err)
+	}
+	_, err = ann.AddUser(ctx, spec, sdk.Write{IdempotencyKey: "anew"})
+	again := heldBy(t, err, bob)
+	if _, err := bob.ApproveDraft(ctx, again.Draft.ID, again.Draft.Content, sdk.Write{}); err != nil {
+		t.Error(err)
+	}
+}

@@ -137,6 +137,9 @@ func orHeld(h *inbox.Held, err error) error {
 	case h.State == inbox.Pending || h.State == inbox.Approved:
 		return &httpapi.Held{Draft: wire(h)}
 	}
+	if h.Restored {
+		return errRestored
+	}
 	why := string(h.State)
 	if h.Decision != nil && h.Decision.Reason != "" {
 		why += ": " + h.Decision.Reason
@@ -223,6 +226,8 @@ func (r roster) Draw(_ context.Context, by httpapi.Caller, draft string) (sdk.Pe
 		err = model.E(model.CodeBadValue, "id").With("the draft asks for no key")
 	case !h.Sent:
 		err = orHeld(h, nil)
+	case h.Restored:
+		err = errRestored
 	case !time.Now().Before(h.Decision.At.Time().Add(n.inbox.Policy().Expires)):
 		err = model.E(model.CodeNotApproved).With("%s: the approval is too long ago; ask for the key again", inbox.Expired)
 	}

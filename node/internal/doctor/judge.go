@@ -232,19 +232,24 @@ func (j *judge) restored() {
 	if j.Restored.IsZero() {
 		return
 	}
-	evidence := []string{"all API keys of the backup were ended"}
-	if j.KeysKept {
-		evidence[0] = "API keys were kept: those too that were revoked after the backup are in force"
-	}
-	if j.Differs {
-		evidence = append(evidence, "the records made from the backup's blocks are not those that the saved node had: one of the two had been changed")
-	}
 	at := j.Restored.In(model.Shanghai).Format(time.DateTime)
-	j.found(RestoreUnconfirmed, j.Dir,
-		Text{"节点由备份恢复：人员、角色和本地策略是 " + at + "（北京时间）的，此后停用、收回的重新有效",
-			"the node was restored from a backup: people, roles and its own policies are those of " + at + " (Beijing); what was disabled or taken away since is in force again"},
-		Cure{Text{"核对人员（zhenglian people list）、角色、policies/ 和 webhook 密钥，重做备份之后的变更，换发 API 密钥，然后确认",
-			"look through people (zhenglian people list), roles, policies/ and the webhooks' secrets, make the changes since again, issue API keys, then confirm"}, j.command("restore", "--confirm")}, evidence...)
+	what := Text{"节点由备份恢复：人员、角色和本地策略是 " + at + "（北京时间）的，此后停用、收回的重新有效",
+		"the node was restored from a backup: people, roles and its own policies are those of " + at + " (Beijing); what was disabled or taken away since is in force again"}
+	also := func(zh, en string) { what.Zh, what.En = what.Zh+"；"+zh, what.En+"; "+en }
+	if j.KeysKept {
+		also("API 密钥保留：备份之后吊销的也重新有效", "API keys were kept: those too that were revoked after the backup are in force")
+	} else {
+		also("备份中的 API 密钥已全部终止", "all API keys of the backup were ended")
+	}
+	also("等待复核的草稿已过期，尚未领取的密钥须重新申请，进行中的批次已关闭",
+		"drafts that waited have expired, a key that was not drawn is asked for again, open batches are closed")
+	if j.Differs {
+		also("由区块重建的记录与备份时节点的记录不一致：两者之一曾被改动",
+			"the records made from the backup's blocks are not those that the saved node had: one of the two had been changed")
+	}
+	j.found(RestoreUnconfirmed, j.Dir, what,
+		Cure{Text{"核对人员（zhenglian people list）、角色、policies/ 和 webhook 密钥，重做备份之后的变更，换发 API 密钥，请经办重新提交仍需办理的事项，然后确认",
+			"look through people (zhenglian people list), roles, policies/ and the webhooks' secrets, make the changes since again, issue API keys, have the drafters send again what is still wanted, then confirm"}, j.command("restore", "--confirm")})
 }
 
 func (j *judge) ledger() {

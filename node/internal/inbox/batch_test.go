@@ -1,9 +1,7 @@
 package inbox
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -247,40 +245,6 @@ func TestBatchCountIsOfItsOperations(t *testing.T) {
 		}
 	}
 	if err := under(issues(1, "bj-scjg"), nil); err != nil || accepted != 2 {
-		t.Error(err)
-	}
-}
-
-// Batches of a restored inbox are closed as of the backup, whatever was left of them.
-func TestCloseBatches(t *testing.T) {
-	r := newRig(t)
-	h := r.approved(250)
-	under := func(key string) error {
-		return r.Under(h.ID, ann, key, issues(1, "bj-scjg"), below, func() error { return nil })
-	}
-	if err := under("a"); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Close(); err != nil {
-		t.Fatal(err)
-	}
-	at := r.now
-	if n, err := CloseBatches(r.dir, at); err != nil || n != 1 {
-		t.Fatal(n, err)
-	}
-	if n, err := CloseBatches(r.dir, at); err != nil || n != 0 {
-		t.Errorf("again: %d, %v", n, err)
-	}
-	r.open()
-	for _, key := range []string{"a", "b"} {
-		if err := under(key); code(err) != model.CodeBatchNotOpen {
-			t.Errorf("key %s: %v", key, err)
-		}
-	}
-	if b, _, err := r.FindBatch(h.ID); err != nil || b.Used != 1 || b.Open(at) {
-		t.Errorf("%+v, %v", b, err)
-	}
-	if _, err := CloseBatches(t.TempDir(), at); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -56,11 +56,12 @@ type Held struct {
 	Created    model.Time         `json:"created"`
 	Expires    model.Time         `json:"expires"`
 	Decision   *Decision          `json:"decision,omitempty"`
-	Sent       bool               `json:"sent,omitempty"`    // intake has accepted the operations
-	Problem    *model.Problem     `json:"problem,omitempty"` // or refused them for good
-	Erased     bool               `json:"erased,omitempty"`  // of the content only the digest is left
-	Batch      *Terms             `json:"batch,omitempty"`   // what is asked for is a batch, not operations
-	Bytes      int                `json:"bytes"`             // of the content
+	Sent       bool               `json:"sent,omitempty"`     // intake has accepted the operations
+	Problem    *model.Problem     `json:"problem,omitempty"`  // or refused them for good
+	Erased     bool               `json:"erased,omitempty"`   // of the content only the digest is left
+	Batch      *Terms             `json:"batch,omitempty"`    // what is asked for is a batch, not operations
+	Bytes      int                `json:"bytes"`              // of the content
+	Restored   bool               `json:"restored,omitempty"` // the restore of a backup has ended it, or what it grants
 
 	Key     string       `json:"key"`           // under which intake hears the request
 	Given   bool         `json:"given"`         // the key came with it
