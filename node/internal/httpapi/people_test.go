@@ -127,7 +127,7 @@ func TestVersionsOfUsers(t *testing.T) {
 	s, f := withPeople(t)
 	const as = auth.SecurityAdmin
 	user := strings.Replace(aUser, "$A", "bj-scjg", 1)
-	for _, v := range []string{"-1", "-5", "-9223372036854775808"} {
+	for _, v := range []string{"-1", "-5", "-9007199254740991"} {
 		s.refused(t, as, "PUT", "/v1/people/usr-bj-scjg", strings.Replace(user, "{", `{"version":`+v+`,`, 1), model.CodeBadValue)
 		for _, act := range []string{"disable", "enable"} {
 			s.refused(t, as, "POST", "/v1/people/usr-bj-scjg/"+act, `{"version":`+v+`}`, model.CodeBadValue)
