@@ -38,6 +38,9 @@ type HeldDraft struct {
 	MayDecide    bool         `json:"may_decide"`       // who asks may approve or reject it
 	Zh           string       `json:"zh"`               // how it stands, in words
 	En           string       `json:"en"`
+
+	// Writers is the node's own and is not sent: ids of users who can write to the source that it was pushed by.
+	Writers []string `json:"-"`
 }
 
 // DraftState is a draft's state. All but the first are final.

@@ -436,11 +436,11 @@ func personWire(p *inbox.Person) sdk.DraftPerson {
 }
 
 // wire is a draft as the API shows it.
-func wire(h *inbox.Held) sdk.HeldDraft {
-	w := sdk.HeldDraft{
+func wire(h *inbox.Held) (w sdk.HeldDraft) {
+	w = sdk.HeldDraft{
 		ID: h.ID, State: sdk.DraftState(h.State), Operations: h.Operations, Agencies: h.Agencies, Types: h.Types,
 		Drafter: personWire(&h.Drafter), Content: h.Content, Created: h.Created, Expires: h.Expires,
-		Sent: h.Sent, Problem: h.Problem, Erased: h.Erased, Rules: []string{},
+		Sent: h.Sent, Problem: h.Problem, Erased: h.Erased, Rules: []string{}, Writers: h.Writers,
 	}
 	var zh, en []string
 	for _, r := range h.Rules {
@@ -453,6 +453,12 @@ func wire(h *inbox.Held) sdk.HeldDraft {
 	} else if !aboutPeople(h) { // those are no operations
 		w.OperationIDs = h.IDs()
 	}
+	defer func() {
+		if s := strings.Split(h.Drafter.Source, "/"); len(s) == 4 { // push:MSP/node/folder/name
+			s := s[2] + "/" + s[3]
+			w.Zh, w.En = w.Zh+"；由来源 "+s+" 送来", w.En+"; it came by the source "+s
+		}
+	}()
 	if h.Decision != nil {
 		w.Decision = &sdk.DraftDecision{At: h.Decision.At, Reason: h.Decision.Reason}
 		if h.Decision.By.Principal != "" {

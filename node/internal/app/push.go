@@ -186,12 +186,7 @@ func (n *Node) openPush() error {
 	n.keepFirst("push", func(t *backup.Writer) error { return t.Database("push", journal.Copy) })
 	metrics := push.NewMetrics()
 	n.metrics.MustRegister(metrics.Collectors()...)
-	door := func(source, keyFile string, writers []string) *push.Door {
-		for _, id := range writers {
-			if n.people.Find(id) == nil {
-				n.log.Warn("one of a source's writers is nobody who can sign in here", "part", "push", "source", source)
-			}
-		}
+	door := func(keyFile string, writers []string) *push.Door {
 		return &push.Door{Node: string(n.cfg.Msp) + "/" + string(n.cfg.Node), Intake: &pushedIn{n: n, keyFile: keyFile, writers: writers, seam: writing{n}}, Journal: journal}
 	}
 	for i := range n.cfg.Push.Tables {
@@ -201,7 +196,7 @@ func (n *Node) openPush() error {
 			return fmt.Errorf("%s: push: table %s: %w", ConfigFile, t.Name, err)
 		}
 		watch := push.NewWatch("table/"+t.Name, metrics)
-		table, err := exchangetable.New(cfg, door(watch.Source, t.KeyFile, t.Writers), watch, n.log.With("part", "push"))
+		table, err := exchangetable.New(cfg, door(t.KeyFile, t.Writers), watch, n.log.With("part", "push"))
 		if err != nil {
 			return fmt.Errorf("%s: push: table %s: %w", ConfigFile, t.Name, err)
 		}
@@ -211,7 +206,7 @@ func (n *Node) openPush() error {
 		f := &n.cfg.Push.Folders[i]
 		watch := push.NewWatch("folder/"+f.Name, metrics)
 		folder := watchfolder.New(watchfolder.Config{Name: f.Name, Dir: n.path(f.Dir), Settle: f.Settle, GiveUp: f.GiveUp, Poll: f.Poll},
-			door(watch.Source, f.KeyFile, f.Writers), watch, n.log.With("part", "push"))
+			door(f.KeyFile, f.Writers), watch, n.log.With("part", "push"))
 		n.push.runs, n.push.watches = append(n.push.runs, folder.Run), append(n.push.watches, watch)
 	}
 	return nil
@@ -253,11 +248,32 @@ func (p *pushedIn) SignIn() (push.Caller, error) {
 	if p.n.records.Position() == 0 || p.n.age() == math.MaxInt64 {
 		return push.Caller{}, model.E(model.CodeLedgerUnavailable).With("this node has not been at the ledger's head since it started")
 	}
+	if err := p.known(); err != nil {
+		return push.Caller{}, err
+	}
 	c, err := p.caller()
 	if err != nil {
 		return push.Caller{}, err
 	}
 	return push.Caller{Principal: c.ID(), Agency: c.Agency(), Person: c.Person()}, nil
+}
+
+// known refuses a source one of whose writers this node does not have: whom the id was meant for would approve what he wrote.
+// Who is disabled, or a key that was revoked, is known.
+func (p *pushedIn) known() error {
+next:
+	for _, id := range p.writers {
+		if p.n.people.User(id) != nil {
+			continue
+		}
+		for _, k := range p.n.people.Keys() {
+			if k.ID == id && k.User == "" {
+				continue next
+			}
+		}
+		return fmt.Errorf("push: writers: %s is no user of this node (没有这个用户；见 zhenglian people list): the source is not read until that is mended", id)
+	}
+	return nil
 }
 
 func (p *pushedIn) caller() (httpapi.Caller, error) {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/zhenglian/zhenglian/node/internal/app"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
 	"github.com/zhenglian/zhenglian/node/internal/demo"
+	"github.com/zhenglian/zhenglian/node/internal/doctor"
 	"github.com/zhenglian/zhenglian/node/internal/push"
 	"github.com/zhenglian/zhenglian/sdk"
 )
@@ -94,9 +97,23 @@ func TestPushedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if d.Draft.MayDecide || !strings.Contains(d.Draft.Zh, "由来源 folder/inbox 送来") {
+		t.Errorf("%+v", d.Draft)
+	}
 	if _, err := w.client("beijing", "approver").ApproveDraft(t.Context(), held.Draft, d.Draft.Content, sdk.Write{}); model.AsError(err).Code != model.CodeOwnDraft {
 		t.Errorf("a writer approves: %v", err)
 	}
+	w.until("the access log has it as his own draft", func() bool {
+		for e, err := range w.client("beijing", "auditor").Access(t.Context(), sdk.AccessQuery{Person: approver.ID}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Policy == "own-draft" && !e.Allowed {
+				return true
+			}
+		}
+		return false
+	})
 	// Nor when another has rejected it, and the key's owner sends it again.
 	people, err := app.People(w.config("beijing"))
 	if err != nil {
@@ -177,5 +194,29 @@ func TestPushedAgain(t *testing.T) {
 	again("", "")
 	if _, err := w.client("beijing", "verifier").Record(t.Context(), model.KindLicence, model.NewRecordID(organisations[0].agency, 2)); model.AsError(err).Code != model.CodeNotFound {
 		t.Errorf("a second licence: %v", err)
+	}
+}
+
+// A source one of whose writers nobody is is not read, since he who was meant could approve what he wrote there.
+func TestPushUnknownWriter(t *testing.T) {
+	w := newTown(t)
+	w.serveLedger(w.made.LedgerConfig)
+	inbox := t.TempDir()
+	if err := os.WriteFile(filepath.Join(w.node("beijing"), "inbox.key"), []byte(w.client("beijing", "drafter").Key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.configure("beijing", fmt.Sprintf("push:\n  folders:\n    - {name: inbox, dir: %q, key_file: inbox.key, writers: [usr-nobody], settle: 100ms, poll: 100ms}\n", inbox))
+	file := filepath.Join(inbox, "one.json")
+	if err := errors.Join(os.WriteFile(file, []byte("{}"), 0o600), os.WriteFile(file+".ok", nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w.serve("beijing")
+	w.until("doctor names the id", func() bool {
+		return slices.ContainsFunc(app.Examine(t.Context(), w.node("beijing")).Findings, func(f doctor.Finding) bool {
+			return f.Code == doctor.NodeNotReady && strings.Contains(strings.Join(f.Evidence, " "), "usr-nobody")
+		})
+	})
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("it was taken: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,7 +50,13 @@ func ApprovalAction(t model.Type) string {
 func (x *exchange) judge(d *sdk.HeldDraft) {
 	c := x.caller
 	d.Mine = d.Drafter.Principal == c.ID()
-	d.MayDecide = !d.Mine && d.Drafter.Person != c.Person() && decides(d, c.Decide).Allowed
+	d.MayDecide = !x.drafted(d) && decides(d, c.Decide).Allowed
+}
+
+// drafted reports whether a draft is the caller's, or may be: he can write to the source that it was pushed by.
+func (x *exchange) drafted(d *sdk.HeldDraft) bool {
+	c := x.caller
+	return d.Drafter.Principal == c.ID() || d.Drafter.Person == c.Person() || slices.Contains(d.Writers, c.ID())
 }
 
 // decides says whether somebody has the right of approving all that a draft asks for; of a denial the first.
@@ -64,10 +71,10 @@ func decides(d *sdk.HeldDraft, decide func(action string, owner model.AgencyID) 
 	return last
 }
 
-// sees reports whether the caller may see a draft, which judge has looked at: his own, what he may decide, and what is
+// sees reports whether the caller may see a draft, which judge has looked at: his own, what he has the right to decide, and what is
 // about records that he may read.
 func (x *exchange) sees(d *sdk.HeldDraft) bool {
-	if d.Mine || d.MayDecide {
+	if d.Mine || decides(d, x.caller.Decide).Allowed {
 		return true
 	}
 	reads := ActionReadRecord
@@ -349,7 +356,7 @@ func (a *API) decideDraft(x *exchange, to sdk.DraftState, content model.Digest, 
 	for i := range ops {
 		x.about(&ops[i])
 	}
-	if d.Mine || d.Drafter.Person == x.caller.Person() {
+	if x.drafted(&d) {
 		for t := range d.Types {
 			x.asked(ApprovalAction(t))
 		}
