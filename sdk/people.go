@@ -76,6 +76,7 @@ type APIKey struct {
 	Roles   []string       `json:"roles,omitempty"`
 	Created model.Time     `json:"created"`
 	Expires model.Time     `json:"expires,omitzero"`
+	Undrawn []int          `json:"undrawn,omitempty" doc:"The halves that have not been drawn yet, 1 or 2: until then nobody signs in with it."`
 	Revoked model.Time     `json:"revoked,omitzero"`
 }
 
@@ -98,7 +99,8 @@ type PeopleChange struct {
 type PeopleChanged struct {
 	User  *User   `json:"user,omitempty"`
 	Key   *APIKey `json:"key,omitempty"`
-	Token string  `json:"token,omitempty" doc:"The key itself, of one that was made just now. It is shown this once."`
+	Token string  `json:"token,omitempty" doc:"The key itself, of one that was made just now, or the half of it that was drawn. It is shown this once."`
+	Half  int     `json:"half,omitempty" minimum:"1" maximum:"2" doc:"Which half of the key token is: 1 or 2. Absent: token is the whole key. The key is half 1 and directly after it half 2."`
 }
 
 // UserPage is a page of users, the oldest first.
@@ -159,7 +161,8 @@ func (c *Client) EnableUser(ctx context.Context, id string, w Write) (PeopleChan
 	return c.changePeople(ctx, http.MethodPost, "/v1/people/"+url.PathEscape(id)+"/enable", UserVersion{}, w)
 }
 
-// IssueAPIKey asks for a key. Where another has to approve that first, DrawAPIKey makes it afterwards.
+// IssueAPIKey asks for a key. Where another has to approve that first, both draw it afterwards with DrawAPIKey. A key of a
+// system-, security- or audit-administrator is a user's.
 func (c *Client) IssueAPIKey(ctx context.Context, k NewAPIKey, w Write) (PeopleChanged, error) {
 	return c.changePeople(ctx, http.MethodPost, "/v1/keys", k, w)
 }
@@ -169,8 +172,9 @@ func (c *Client) RevokeAPIKey(ctx context.Context, id string, w Write) (PeopleCh
 	return c.changePeople(ctx, http.MethodPost, "/v1/keys/"+url.PathEscape(id)+"/revoke", struct{}{}, w)
 }
 
-// DrawAPIKey makes the key that an approved draft of the caller's own grants. The answer is the one place where its text
-// ever stands: where the answer is lost the error is outcome_unknown, later ones are key_shown, and the key is of no use.
+// DrawAPIKey draws the caller's half of the key that an approved draft grants: who drafted it draws half 1, who approved it
+// half 2. The key is the one text directly after the other, and works once both are drawn. The answer is the one place where
+// a half ever stands: where the answer is lost the error is outcome_unknown, later ones are key_shown, and the key is of no use.
 func (c *Client) DrawAPIKey(ctx context.Context, draft string) (PeopleChanged, error) {
 	return c.changePeople(ctx, http.MethodPost, draftPath(draft, "key"), struct{}{}, Write{})
 }

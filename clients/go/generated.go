@@ -729,6 +729,9 @@ type APIKey struct {
 	Revoked *string   `json:"revoked,omitempty"`
 	Roles   *[]string `json:"roles,omitempty"`
 
+	// Undrawn The halves that have not been drawn yet, 1 or 2: until then nobody signs in with it.
+	Undrawn *[]int64 `json:"undrawn,omitempty"`
+
 	// User Whose agency and roles it has; without one it has its own.
 	User *string `json:"user,omitempty"`
 }
@@ -1297,9 +1300,11 @@ type Party struct {
 
 // PeopleChanged defines model for PeopleChanged.
 type PeopleChanged struct {
-	Key *APIKey `json:"key,omitempty"`
+	// Half Which half of the key token is: 1 or 2. Absent: token is the whole key. The key is half 1 and directly after it half 2.
+	Half *int64  `json:"half,omitempty"`
+	Key  *APIKey `json:"key,omitempty"`
 
-	// Token The key itself, of one that was made just now. It is shown this once.
+	// Token The key itself, of one that was made just now, or the half of it that was drawn. It is shown this once.
 	Token *string `json:"token,omitempty"`
 	User  *User   `json:"user,omitempty"`
 }
@@ -3609,18 +3614,18 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
 	ApproveDraft(ctx context.Context, id string, params *ApproveDraftParams, body ApproveDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// DrawApiKeyWithBody Make the key that an approved draft grants, and see it once 领取接口密钥
+	// DrawApiKeyWithBody Draw one's half of the key that an approved draft grants, and see it once 领取接口密钥的一半
 	//
-	// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+	// Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn. Needs the right `people.change`.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
 	DrawApiKeyWithBody(ctx context.Context, id string, params *DrawApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// DrawApiKey Make the key that an approved draft grants, and see it once 领取接口密钥
+	// DrawApiKey Draw one's half of the key that an approved draft grants, and see it once 领取接口密钥的一半
 	//
-	// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+	// Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn. Needs the right `people.change`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3665,7 +3670,7 @@ type ClientInterface interface {
 
 	// WithdrawDraftWithBody Take one's own draft back 撤回
 	//
-	// By who drafted it. Needs the right `draft.read`.
+	// By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn. Needs the right `draft.read`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3674,7 +3679,7 @@ type ClientInterface interface {
 
 	// WithdrawDraft Take one's own draft back 撤回
 	//
-	// By who drafted it. Needs the right `draft.read`.
+	// By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn. Needs the right `draft.read`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3770,7 +3775,7 @@ type ClientInterface interface {
 
 	// IssueApiKeyWithBody Ask for an API key 申请接口密钥
 	//
-	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's. Needs the right `people.change`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3779,7 +3784,7 @@ type ClientInterface interface {
 
 	// IssueApiKey Ask for an API key 申请接口密钥
 	//
-	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's. Needs the right `people.change`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4617,9 +4622,9 @@ func (c *Client) ApproveDraft(ctx context.Context, id string, params *ApproveDra
 	return c.Client.Do(req)
 }
 
-// DrawApiKeyWithBody Make the key that an approved draft grants, and see it once 领取接口密钥
+// DrawApiKeyWithBody Draw one's half of the key that an approved draft grants, and see it once 领取接口密钥的一半
 //
-// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+// Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn. Needs the right `people.change`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4636,9 +4641,9 @@ func (c *Client) DrawApiKeyWithBody(ctx context.Context, id string, params *Draw
 	return c.Client.Do(req)
 }
 
-// DrawApiKey Make the key that an approved draft grants, and see it once 领取接口密钥
+// DrawApiKey Draw one's half of the key that an approved draft grants, and see it once 领取接口密钥的一半
 //
-// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+// Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn. Needs the right `people.change`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4733,7 +4738,7 @@ func (c *Client) ResendDraft(ctx context.Context, id string, params *ResendDraft
 
 // WithdrawDraftWithBody Take one's own draft back 撤回
 //
-// By who drafted it. Needs the right `draft.read`.
+// By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn. Needs the right `draft.read`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4752,7 +4757,7 @@ func (c *Client) WithdrawDraftWithBody(ctx context.Context, id string, params *W
 
 // WithdrawDraft Take one's own draft back 撤回
 //
-// By who drafted it. Needs the right `draft.read`.
+// By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn. Needs the right `draft.read`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4968,7 +4973,7 @@ func (c *Client) ApiKeys(ctx context.Context, params *ApiKeysParams, reqEditors 
 
 // IssueApiKeyWithBody Ask for an API key 申请接口密钥
 //
-// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's. Needs the right `people.change`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4987,7 +4992,7 @@ func (c *Client) IssueApiKeyWithBody(ctx context.Context, params *IssueApiKeyPar
 
 // IssueApiKey Ask for an API key 申请接口密钥
 //
-// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's. Needs the right `people.change`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -10415,18 +10420,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/drafts/{id}/approve (the `ApproveDraft` operationId).
 	ApproveDraftWithResponse(ctx context.Context, id string, params *ApproveDraftParams, body ApproveDraftJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveDraftResponse, error)
 
-	// DrawApiKeyWithBodyWithResponse Make the key that an approved draft grants, and see it once 领取接口密钥
+	// DrawApiKeyWithBodyWithResponse Draw one's half of the key that an approved draft grants, and see it once 领取接口密钥的一半
 	//
-	// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+	// Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn. Needs the right `people.change`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/drafts/{id}/key (the `DrawApiKey` operationId).
 	DrawApiKeyWithBodyWithResponse(ctx context.Context, id string, params *DrawApiKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DrawApiKeyResponse, error)
 
-	// DrawApiKeyWithResponse Make the key that an approved draft grants, and see it once 领取接口密钥
+	// DrawApiKeyWithResponse Draw one's half of the key that an approved draft grants, and see it once 领取接口密钥的一半
 	//
-	// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+	// Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn. Needs the right `people.change`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10471,7 +10476,7 @@ type ClientWithResponsesInterface interface {
 
 	// WithdrawDraftWithBodyWithResponse Take one's own draft back 撤回
 	//
-	// By who drafted it. Needs the right `draft.read`.
+	// By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn. Needs the right `draft.read`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10480,7 +10485,7 @@ type ClientWithResponsesInterface interface {
 
 	// WithdrawDraftWithResponse Take one's own draft back 撤回
 	//
-	// By who drafted it. Needs the right `draft.read`.
+	// By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn. Needs the right `draft.read`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10588,7 +10593,7 @@ type ClientWithResponsesInterface interface {
 
 	// IssueApiKeyWithBodyWithResponse Ask for an API key 申请接口密钥
 	//
-	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's. Needs the right `people.change`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10597,7 +10602,7 @@ type ClientWithResponsesInterface interface {
 
 	// IssueApiKeyWithResponse Ask for an API key 申请接口密钥
 	//
-	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+	// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's. Needs the right `people.change`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14403,9 +14408,9 @@ func (c *ClientWithResponses) ApproveDraftWithResponse(ctx context.Context, id s
 	return ParseApproveDraftResponse(rsp)
 }
 
-// DrawApiKeyWithBodyWithResponse Make the key that an approved draft grants, and see it once 领取接口密钥
+// DrawApiKeyWithBodyWithResponse Draw one's half of the key that an approved draft grants, and see it once 领取接口密钥的一半
 //
-// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+// Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn. Needs the right `people.change`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14418,9 +14423,9 @@ func (c *ClientWithResponses) DrawApiKeyWithBodyWithResponse(ctx context.Context
 	return ParseDrawApiKeyResponse(rsp)
 }
 
-// DrawApiKeyWithResponse Make the key that an approved draft grants, and see it once 领取接口密钥
+// DrawApiKeyWithResponse Draw one's half of the key that an approved draft grants, and see it once 领取接口密钥的一半
 //
-// By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+// Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn. Needs the right `people.change`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14495,7 +14500,7 @@ func (c *ClientWithResponses) ResendDraftWithResponse(ctx context.Context, id st
 
 // WithdrawDraftWithBodyWithResponse Take one's own draft back 撤回
 //
-// By who drafted it. Needs the right `draft.read`.
+// By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn. Needs the right `draft.read`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14510,7 +14515,7 @@ func (c *ClientWithResponses) WithdrawDraftWithBodyWithResponse(ctx context.Cont
 
 // WithdrawDraftWithResponse Take one's own draft back 撤回
 //
-// By who drafted it. Needs the right `draft.read`.
+// By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn. Needs the right `draft.read`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14690,7 +14695,7 @@ func (c *ClientWithResponses) ApiKeysWithResponse(ctx context.Context, params *A
 
 // IssueApiKeyWithBodyWithResponse Ask for an API key 申请接口密钥
 //
-// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's. Needs the right `people.change`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14705,7 +14710,7 @@ func (c *ClientWithResponses) IssueApiKeyWithBodyWithResponse(ctx context.Contex
 
 // IssueApiKeyWithResponse Ask for an API key 申请接口密钥
 //
-// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+// A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's. Needs the right `people.change`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -322,8 +322,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Make the key that an approved draft grants, and see it once 领取接口密钥
-         * @description By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`. Needs the right `people.change`.
+         * Draw one's half of the key that an approved draft grants, and see it once 领取接口密钥的一半
+         * @description Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn. Needs the right `people.change`.
          */
         post: operations["draw-api-key"];
         delete?: never;
@@ -383,7 +383,7 @@ export interface paths {
         put?: never;
         /**
          * Take one's own draft back 撤回
-         * @description By who drafted it. Needs the right `draft.read`.
+         * @description By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn. Needs the right `draft.read`.
          */
         post: operations["withdraw-draft"];
         delete?: never;
@@ -551,7 +551,7 @@ export interface paths {
         put?: never;
         /**
          * Ask for an API key 申请接口密钥
-         * @description A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Who asked for it then draws the key with `POST /v1/drafts/{id}/key`. Needs the right `people.change`.
+         * @description A user's key, or one of a system that stands alone. Where the rule `keys` is in force the answer is 202 with a draft, which another security administrator approves. Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's. Needs the right `people.change`.
          */
         post: operations["issue-api-key"];
         delete?: never;
@@ -1140,6 +1140,8 @@ export interface components {
             name: string;
             revoked?: string;
             roles?: string[] | null;
+            /** @description The halves that have not been drawn yet, 1 or 2: until then nobody signs in with it. */
+            undrawn?: number[] | null;
             /** @description Whose agency and roles it has; without one it has its own. */
             user?: string;
         };
@@ -1639,8 +1641,13 @@ export interface components {
             uscc: string;
         };
         PeopleChanged: {
+            /**
+             * Format: int64
+             * @description Which half of the key token is: 1 or 2. Absent: token is the whole key. The key is half 1 and directly after it half 2.
+             */
+            half?: number;
             key?: components["schemas"]["APIKey"];
-            /** @description The key itself, of one that was made just now. It is shown this once. */
+            /** @description The key itself, of one that was made just now, or the half of it that was drawn. It is shown this once. */
             token?: string;
             user?: components["schemas"]["User"];
         };

@@ -90,7 +90,7 @@ var shortHelp = map[string]string{
 	"what the key is for":                                      "密钥的用途",
 	"how long it lasts":                                        "有效天数",
 	"instead, on the node's machine: the node's folder; changes need no second person then": "改为在节点所在机器上：节点目录；此时变更不经第二人",
-	"make the API key that one's own approved draft grants, and print it, once":             "领取本人申请、已经同意的 API 密钥，只显示一次",
+	"draw one's half of the API key that an approved draft grants, and print it, once":      "领取已经同意的 API 密钥中自己的一半，只显示一次",
 	"list all keys (never the keys themselves)":                                             "列出全部密钥（从不显示密钥本身）",
 	"end a key, for good": "永久吊销密钥",
 	"issue a key's successor and print it, once; the old key goes on for a while":               "签发接替的密钥，只打印一次；旧密钥继续有效一段时间",

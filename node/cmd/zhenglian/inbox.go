@@ -184,6 +184,8 @@ func (o *client) printDraft(w io.Writer, c *sdk.DraftContent) {
 		fmt.Fprintf(w, "%5d  %s  %s%s\n", r.Index+1, r.Operation.Agency, o.say(r.Zh, r.En), now)
 	}
 	switch {
+	case d.State == sdk.DraftApproved && d.Sent && d.Types[model.Type(auth.IssueKey)] > 0:
+		fmt.Fprintf(w, o.say("领取各自的一半：zhenglian drafts key %s；两半未全部领取前，提交人可用 drafts withdraw 撤回。\n", "each draws the own half: zhenglian drafts key %s; until both are drawn, who drafted it may take it back with drafts withdraw\n"), d.ID)
 	case d.State != sdk.DraftPending:
 	case d.MayDecide:
 		fmt.Fprintf(w, o.say("下一步：zhenglian drafts approve %s  或  drafts reject %[1]s --reason 理由\n", "next: zhenglian drafts approve %s   or   drafts reject %[1]s --reason WHY\n"), d.ID)
@@ -322,7 +324,7 @@ func (o *client) held(w io.Writer, err error) (told bool, _ error) {
 			fmt.Fprintf(w, o.say("尚未生效。另一名安全保密管理员核对：zhenglian drafts show %s，同意：drafts approve %[1]s；撤回：drafts withdraw %[1]s\n",
 				"Not in force yet. Another security administrator looks with `zhenglian drafts show %s` and agrees with `drafts approve %[1]s`; `drafts withdraw %[1]s` takes it back.\n"), d.ID)
 			if t == model.Type(auth.IssueKey) {
-				fmt.Fprintf(w, o.say("同意后由本人领取：zhenglian drafts key %s\n", "Once it is approved: zhenglian drafts key %s\n"), d.ID)
+				fmt.Fprintf(w, o.say("同意后本人与同意者各领取密钥的一半：zhenglian drafts key %s\n", "Once it is approved, you and who approved it each draw a half of the key: zhenglian drafts key %s\n"), d.ID)
 			}
 			return true, nil
 		}

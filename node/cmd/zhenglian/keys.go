@@ -12,6 +12,7 @@ import (
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/app"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
+	"github.com/zhenglian/zhenglian/sdk"
 )
 
 // keysCommand manages a node's API keys, over its API or on its own machine, and signing keys.
@@ -37,8 +38,8 @@ func keysIssueCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "issue", Short: "make a key and print it, once", Args: cobra.NoArgs,
 		Long: "issue makes an API key: of a user (--user), whose agency and roles it then has at every moment, or of a system\n" +
-			"that stands alone (--agency and --role). Over the API another security administrator approves it first, and drafts key\n" +
-			"then prints it.",
+			"that stands alone (--agency and --role). Over the API another security administrator approves it first, and each of\n" +
+			"the two then draws a half of it with drafts key.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			g := auth.Grant{Name: name, User: user}
 			if (user == "") == (agency == "" && len(roles) == 0) {
@@ -79,7 +80,7 @@ func keysIssueCommand() *cobra.Command {
 	return c
 }
 
-// newKey prints a key that was made just now, which no other place will.
+// newKey prints a whole key that was made just now, which no other place will.
 func (o *client) newKey(w io.Writer, made auth.Applied) error {
 	if o.json {
 		return json.NewEncoder(w).Encode(map[string]any{"id": made.Key.ID, "key": made.Token, "expires": made.Key.Expires})
@@ -88,12 +89,31 @@ func (o *client) newKey(w io.Writer, made auth.Applied) error {
 	return nil
 }
 
-// drawKeyCommand is the second half of `keys issue` over the API.
+// newHalf prints the half of a key that was drawn just now, and what is to be done with it.
+func (o *client) newHalf(w io.Writer, made *sdk.PeopleChanged) error {
+	if o.json {
+		return json.NewEncoder(w).Encode(map[string]any{"id": made.Key.ID, "half": made.Half, "text": made.Token, "expires": made.Key.Expires})
+	}
+	if made.Half == 1 {
+		tell(w, "%s  %s  （密钥的前一半，只显示一次）\n后一半由复核人领取。", "%s  %s  (the first half of the key, shown once)\nWho approved draws the second. ", made.Key.ID, made.Token)
+	} else {
+		tell(w, "%s  %s  （密钥的后一半，只显示一次）\n前一半由申请人领取。", "%s  %s  (the second half of the key, shown once)\nWho asked for the key draws the first. ", made.Key.ID, made.Token)
+	}
+	tell(w, "两人各自把自己的一半交给密钥的使用人，不要给对方；使用人把 zlk_2_… 紧接在 zlk_1_… 之后写成一行，中间不留空格，即为密钥，有效至 %s。\n",
+		"Each hands the own half to who uses the key, and not to the other; that person writes zlk_2_… directly after zlk_1_…, in one line without a space: that is the key, until %s.\n", made.Key.Expires.Date())
+	return nil
+}
+
+// drawKeyCommand goes on with `keys issue` over the API.
 func drawKeyCommand() *cobra.Command {
 	var o client
 	var role string
 	c := &cobra.Command{
-		Use: "key ID", Short: "make the API key that one's own approved draft grants, and print it, once", Args: cobra.ExactArgs(1),
+		Use: "key ID", Short: "draw one's half of the API key that an approved draft grants, and print it, once", Args: cobra.ExactArgs(1),
+		Long: "key draws half of an API key. Who asked for the key draws the first half (zlk_1_…), who approved it the second (zlk_2_…), in any\n" +
+			"order, each once. Neither sees the other's. Each hands the own half to who is to use the key, and that person writes the second\n" +
+			"directly after the first, in one line without a space, where a key is asked for (ZHENGLIAN_KEY, --key-file). The key works once both are drawn;\n" +
+			"until then drafts withdraw takes it back.",
 		RunE: func(c *cobra.Command, args []string) error {
 			node, err := o.open(role)
 			if err != nil {
@@ -103,7 +123,7 @@ func drawKeyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.newKey(c.OutOrStdout(), appliedOf(made))
+			return o.newHalf(c.OutOrStdout(), &made)
 		},
 	}
 	o.flags(c)

@@ -341,7 +341,7 @@ func (d desk) Decide(ctx context.Context, by httpapi.Caller, id string, to sdk.D
 	case sdk.DraftRejected:
 		h, err = d.n.inbox.Reject(id, who, reason)
 	case sdk.DraftWithdrawn:
-		h, err = d.n.inbox.Withdraw(id, who)
+		h, err = d.withdraw(id, who)
 	default:
 		err = model.E(model.CodeBadValue, "state")
 	}
@@ -472,6 +472,10 @@ func wire(h *inbox.Held) (w sdk.HeldDraft) {
 	case h.State == inbox.Pending:
 		w.Zh = fmt.Sprintf("待另一人复核（%s），%s 前有效", strings.Join(zh, "、"), at(h.Expires))
 		w.En = fmt.Sprintf("waits for another person's approval (%s) until %s", strings.Join(en, ", "), at(h.Expires))
+		if h.Types[httpapi.IssueKey] > 0 {
+			zh, en := halvesOf(h)
+			w.Zh, w.En = w.Zh+"；同意后"+zh, w.En+"; then "+en
+		}
 	case h.State == inbox.Expired && h.Restored:
 		w.Zh, w.En = w.Zh+"：节点由备份恢复，仍需办理的请重新提交", w.En+": the node was restored from a backup; what is still wanted is asked for again"
 	case h.Problem != nil:
@@ -482,7 +486,8 @@ func wire(h *inbox.Held) (w sdk.HeldDraft) {
 	case h.State == inbox.Approved && h.Sent && h.Types[httpapi.IssueKey] > 0 && h.Restored:
 		w.Zh, w.En = w.Zh+"；节点由备份恢复，尚未领取的密钥须重新申请", w.En+"; the node was restored from a backup, and a key that was not drawn is asked for again"
 	case h.State == inbox.Approved && h.Sent && h.Types[httpapi.IssueKey] > 0:
-		w.Zh, w.En = w.Zh+"，由申请人领取密钥，只显示一次", w.En+": who asked for the key draws it, and sees it once"
+		zh, en := halvesOf(h)
+		w.Zh, w.En = w.Zh+"，"+zh, w.En+": "+en
 	case h.State == inbox.Approved && h.Sent && aboutPeople(h):
 		w.Zh, w.En = w.Zh+"，已生效", w.En+" and in force"
 	case h.State == inbox.Approved && h.Sent:

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,7 @@ type Node struct {
 	inbox    *inbox.Inbox
 	verifier *verifier
 	people   *auth.Directory
+	drawing  sync.Mutex // held while a half of a key is drawn, or a draft that grants a key is taken back
 	index    *search.Index
 	imports  *imports.Imports
 	signIn   *auth.SignIn

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/zhenglian/zhenglian/chaincode/model"
 	"github.com/zhenglian/zhenglian/node/internal/auth"
@@ -39,7 +38,13 @@ func userWire(u *auth.User) sdk.User {
 }
 
 func keyWire(k *auth.Entry) sdk.APIKey {
-	return sdk.APIKey{ID: k.ID, Name: k.Name, User: k.User, Agency: k.Agency, Roles: roleWords(k.Roles), Created: k.Created, Expires: k.Expires, Revoked: k.Revoked}
+	w := sdk.APIKey{ID: k.ID, Name: k.Name, User: k.User, Agency: k.Agency, Roles: roleWords(k.Roles), Created: k.Created, Expires: k.Expires, Revoked: k.Revoked}
+	for _, half := range []auth.Half{auth.First, auth.Second} {
+		if !k.Works() && !k.Drawn(half) {
+			w.Undrawn = append(w.Undrawn, int(half))
+		}
+	}
+	return w
 }
 
 func roleWords(roles []auth.Role) []string {
@@ -113,6 +118,9 @@ func (r roster) Change(_ context.Context, s httpapi.Submission) (sdk.PeopleChang
 		return sdk.PeopleChanged{}, err
 	}
 	c.By = s.Principal
+	if err := lone(&c); err != nil {
+		return sdk.PeopleChanged{}, err
+	}
 	if err := n.people.Try(c); err != nil {
 		return sdk.PeopleChanged{}, err
 	}
@@ -170,7 +178,7 @@ func aboutPeople(h *inbox.Held) bool {
 	return false
 }
 
-// apply makes an approved draft's change. A key is not made before who asked for it draws it: its text would have to lie
+// apply makes an approved draft's change. A key is not made before its halves are drawn: their text would have to lie
 // somewhere until then.
 //
 // Crash argument: the approval is on the disk. The directory notes the draft with the change, in one file that is replaced
@@ -201,6 +209,9 @@ func (r roster) granted(h *inbox.Held) (auth.Change, error) {
 		return auth.Change{}, model.E(model.CodeForbidden)
 	}
 	c, err := changeOf(&ops[0])
+	if err == nil {
+		err = lone(&c)
+	}
 	if err == nil && c.Key != nil && c.Key.User != "" { // who is in another's hands by now is not this drafter's to equip
 		u := r.n.people.User(c.Key.User)
 		if u == nil || r.owner(u) != ops[0].Agency {
@@ -209,37 +220,6 @@ func (r roster) granted(h *inbox.Held) (auth.Change, error) {
 	}
 	c.By, c.Draft = h.Drafter.Principal, h.ID
 	return c, err
-}
-
-// Draw makes the key of an approved draft. What makes it happen once is the key's id, which stands in the draft and under
-// which the directory makes one key, ever.
-func (r roster) Draw(_ context.Context, by httpapi.Caller, draft string) (sdk.PeopleChanged, error) {
-	n := r.n
-	h, err := n.inbox.Get(draft)
-	if err != nil {
-		return sdk.PeopleChanged{}, err
-	}
-	switch {
-	case h.Drafter.Principal != by.ID():
-		err = model.E(model.CodeForbidden)
-	case h.Types[httpapi.IssueKey] == 0:
-		err = model.E(model.CodeBadValue, "id").With("the draft asks for no key")
-	case !h.Sent:
-		err = orHeld(h, nil)
-	case h.Restored:
-		err = errRestored
-	case !time.Now().Before(h.Decision.At.Time().Add(n.inbox.Policy().Expires)):
-		err = model.E(model.CodeNotApproved).With("%s: the approval is too long ago; ask for the key again", inbox.Expired)
-	}
-	if err != nil {
-		return sdk.PeopleChanged{}, err
-	}
-	c, err := r.granted(h)
-	if err != nil {
-		return sdk.PeopleChanged{}, err
-	}
-	made, err := n.people.Apply(c)
-	return changedWire(made), err
 }
 
 // Words say what a change does.

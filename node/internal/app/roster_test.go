@@ -129,7 +129,7 @@ func TestPeopleByTwo(t *testing.T) {
 		t.Errorf("to another agency: %v", err)
 	}
 
-	// A key: by the district's administrator for one of hers, drawn once and by her.
+	// A key: by the district's administrator for one of hers, drawn by her and by who approved, a half each and once.
 	_, err = district.IssueAPIKey(ctx, sdk.NewAPIKey{Name: "窗口三", User: wang, Expires: model.TimeOf(time.Now().AddDate(1, 0, 0))}, sdk.Write{})
 	d = heldBy(t, err, bob)
 	if row := d.Rows[0]; !strings.Contains(row.Zh, "签发接口密钥：key-") || !strings.Contains(row.Zh, "，窗口三，属于 王芳芳 "+wang+"，角色 经办、复核，有效至 ") {
@@ -139,15 +139,33 @@ func TestPeopleByTwo(t *testing.T) {
 		t.Errorf("before it is approved: %v", err)
 	}
 	approve(d, bob)
-	if _, err := bob.DrawAPIKey(ctx, d.Draft.ID); !is(err, model.CodeForbidden) {
-		t.Errorf("by who approved: %v", err)
+	if _, err := ann.DrawAPIKey(ctx, d.Draft.ID); !is(err, model.CodeForbidden) {
+		t.Errorf("by neither: %v", err)
 	}
 	made, err := district.DrawAPIKey(ctx, d.Draft.ID)
-	if err != nil || made.Key == nil || made.Key.ID != string(d.Rows[0].Operation.Record) {
+	if err != nil || made.Key == nil || made.Key.ID != string(d.Rows[0].Operation.Record) || made.Half != 1 || !slices.Equal(made.Key.Undrawn, []int{2}) {
 		t.Fatalf("%+v, %v", made, err)
 	}
-	if who, err := o.as(made.Token).Whoami(ctx); err != nil || who.ID != wang {
+	for _, alone := range []string{made.Token, made.Token + made.Token} {
+		if _, err := o.as(alone).Whoami(ctx); !is(err, model.CodeUnauthenticated) {
+			t.Errorf("one half signs in: %v", err)
+		}
+	}
+	second, err := bob.DrawAPIKey(ctx, d.Draft.ID)
+	if err != nil || second.Half != 2 || second.Token == made.Token || len(second.Key.Undrawn) != 0 {
+		t.Fatalf("%+v, %v", second, err)
+	}
+	if who, err := o.as(made.Token + second.Token).Whoami(ctx); err != nil || who.ID != wang {
 		t.Errorf("%+v, %v", who, err)
+	}
+	if _, err := o.as(second.Token).Whoami(ctx); !is(err, model.CodeUnauthenticated) {
+		t.Errorf("the other half signs in: %v", err)
+	}
+	if _, err := bob.DrawAPIKey(ctx, d.Draft.ID); !is(err, model.CodeKeyShown) {
+		t.Errorf("once more: %v", err)
+	}
+	if _, err := district.WithdrawDraft(ctx, d.Draft.ID); !is(err, model.CodeAlreadyDecided) {
+		t.Errorf("a key that works is taken back: %v", err)
 	}
 	if _, err := district.DrawAPIKey(ctx, d.Draft.ID); !is(err, model.CodeKeyShown) {
 		t.Errorf("once more: %v", err)
@@ -160,7 +178,7 @@ func TestPeopleByTwo(t *testing.T) {
 	// Revoked and disabled.
 	_, err = bob.RevokeAPIKey(ctx, made.Key.ID, sdk.Write{})
 	approve(heldBy(t, err, ann), ann)
-	if _, err := o.as(made.Token).Whoami(ctx); !is(err, model.CodeUnauthenticated) {
+	if _, err := o.as(made.Token + second.Token).Whoami(ctx); !is(err, model.CodeUnauthenticated) {
 		t.Errorf("a revoked key: %v", err)
 	}
 	_, err = bob.DisableUser(ctx, wang, sdk.Write{})
@@ -230,7 +248,7 @@ func TestPeopleByTwo(t *testing.T) {
 			return err
 		}
 		raw, err := os.ReadFile(path)
-		if strings.Contains(string(raw), made.Token) {
+		if strings.Contains(string(raw), made.Token) || strings.Contains(string(raw), second.Token) {
 			t.Errorf("%s has the key", path)
 		}
 		return err

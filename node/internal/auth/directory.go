@@ -46,7 +46,7 @@ type Directory struct {
 }
 
 // Changed tells that a user or key is not what it was. What is people.add, people.change, people.disable, people.enable,
-// keys.issue, keys.rotate (a successor was issued, and it ends earlier) or keys.revoke.
+// keys.issue (of a key in halves: one was drawn), keys.rotate (a successor was issued, and it ends earlier) or keys.revoke.
 type Changed struct {
 	What, ID string
 	By       string // who did it, as Hand.By; "" where somebody has edited the files
@@ -68,7 +68,8 @@ type table struct {
 
 type signed struct {
 	hash      model.Digest
-	expires   int64 // unix milliseconds, 0 for never
+	second    model.Digest // of a key in halves that of the second, hash being the first's
+	expires   int64        // unix milliseconds, 0 for never
 	principal *Principal
 }
 
@@ -321,6 +322,8 @@ func differences(before, now contents) (out []Changed) {
 		switch was := keys[k.ID]; {
 		case was == nil:
 			out = append(out, Changed{IssueKey, k.ID, hand(nil, k.Changed)})
+		case was.First != k.First || was.Second != k.Second: // its other half was drawn: only now it is one
+			out = append(out, Changed{IssueKey, k.ID, hand(was.Changed, k.Changed)})
 		case was.Revoked.IsZero() && !k.Revoked.IsZero():
 			out = append(out, Changed{RevokeKey, k.ID, hand(was.Changed, k.Changed)})
 		case !was.Expires.Time().Equal(k.Expires.Time()):
@@ -330,7 +333,7 @@ func differences(before, now contents) (out []Changed) {
 	return out
 }
 
-// compile works out who signs in with what. Disabled users and revoked keys are not in it.
+// compile works out who signs in with what. Disabled users, revoked keys and keys that are half drawn are not in it.
 func (d *Directory) compile(c contents) (*table, error) {
 	if err := checkPeople(c.users); err != nil {
 		return nil, err
@@ -358,10 +361,13 @@ func (d *Directory) compile(c contents) (*table, error) {
 			return nil, err
 		}
 		s := signed{hash: e.Hash, principal: users[e.User]}
+		if !e.Drawn(Whole) {
+			s.hash, s.second = e.First, e.Second
+		}
 		if e.User == "" {
 			s.principal = d.principal(Principal{id: e.ID, name: e.Name, agency: e.Agency, roles: slices.Clone(e.Roles)})
 		}
-		if !e.Revoked.IsZero() || s.principal == nil {
+		if !e.Revoked.IsZero() || !e.Works() || s.principal == nil {
 			continue
 		}
 		if !e.Expires.IsZero() {
@@ -370,7 +376,7 @@ func (d *Directory) compile(c contents) (*table, error) {
 		if e.User == "" {
 			t.byID[e.ID] = s
 		}
-		prefix := binary.BigEndian.Uint64(e.Hash[:])
+		prefix := binary.BigEndian.Uint64(s.hash[:])
 		t.byPrefix[prefix] = append(t.byPrefix[prefix], s)
 	}
 	return t, nil

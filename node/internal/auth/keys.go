@@ -33,7 +33,9 @@ type Entry struct {
 	User    string         `json:"user,omitempty"` // id of the user, "" for a key that stands alone
 	Agency  model.AgencyID `json:"agency,omitempty"`
 	Roles   []Role         `json:"roles,omitempty"`
-	Hash    model.Digest   `json:"hash"` // SHA-256 of the whole key, prefix included
+	Hash    model.Digest   `json:"hash,omitzero"` // SHA-256 of the whole key, prefix included; a key in halves has instead
+	First   model.Digest   `json:"first_half,omitzero"`
+	Second  model.Digest   `json:"second_half,omitzero"` // those of its halves, zero until somebody has drawn one
 	Created model.Time     `json:"created"`
 	Expires model.Time     `json:"expires"` // zero: never
 	Revoked model.Time     `json:"revoked"` // zero: in use
@@ -111,24 +113,35 @@ func (c *contents) issueKey(id string, g *Grant, now time.Time) (string, *Entry,
 	if slices.ContainsFunc(c.keys, func(e Entry) bool { return e.ID == id }) {
 		return "", nil, model.E(model.CodeKeyShown)
 	}
-	if len(c.keys) >= maxKeys {
-		return "", nil, model.E(model.CodeTooMany, "keys")
-	}
-	if g.User != "" && c.user(g.User) == nil {
-		return "", nil, model.E(model.CodeNotFound, "user")
-	}
-	if err := checkApart(g.Roles); err != nil {
+	e, err := c.grantKey(id, g, model.TimeOf(now))
+	if err != nil {
 		return "", nil, err
 	}
-	var raw [32]byte
-	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
-	token := KeyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
-	e := Entry{
-		ID: id, Name: g.Name, User: g.User, Agency: g.Agency, Roles: slices.Clone(g.Roles),
-		Hash: sha256.Sum256([]byte(token)), Created: model.TimeOf(now), Expires: g.Expires,
-	}
+	token := newToken(KeyPrefix)
+	e.Hash = sha256.Sum256([]byte(token))
 	c.keys = append(c.keys, e)
 	return token, &e, nil
+}
+
+// grantKey is the entry of a key that is yet to be drawn.
+func (c *contents) grantKey(id string, g *Grant, now model.Time) (Entry, error) {
+	if len(c.keys) >= maxKeys {
+		return Entry{}, model.E(model.CodeTooMany, "keys")
+	}
+	if g.User != "" && c.user(g.User) == nil {
+		return Entry{}, model.E(model.CodeNotFound, "user")
+	}
+	if err := checkApart(g.Roles); err != nil {
+		return Entry{}, err
+	}
+	return Entry{ID: id, Name: g.Name, User: g.User, Agency: g.Agency, Roles: slices.Clone(g.Roles), Created: now, Expires: g.Expires}, nil
+}
+
+// newToken draws a key, or a half of one.
+func newToken(prefix string) string {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
+	return prefix + base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
 func (c *contents) revokeKey(id string, now time.Time) (*Entry, error) {
@@ -156,16 +169,14 @@ func isKey(authorization string) bool {
 
 // SignInKey finds the principal of an Authorization header, "Bearer zlk_…". Whatever is wrong with it, the
 // error is unauthenticated and nothing more. The stored hash is found by its first eight bytes and then
-// compared in constant time; what an attacker can time is a hash of his own guess.
+// compared in constant time, of a key in halves both always; what an attacker can time is a hash of his own guess.
 func (d *Directory) SignInKey(authorization string) (*Principal, error) {
-	if !isKey(authorization) {
+	hash, second, ok := presented(authorization)
+	if !ok {
 		return nil, errUnauthenticated
 	}
-	var token [tokenLength]byte
-	copy(token[:], authorization[len(bearer):])
-	hash := sha256.Sum256(token[:])
 	for _, s := range d.current.Load().byPrefix[binary.BigEndian.Uint64(hash[:])] {
-		if subtle.ConstantTimeCompare(hash[:], s.hash[:]) != 1 {
+		if subtle.ConstantTimeCompare(hash[:], s.hash[:])&subtle.ConstantTimeCompare(second[:], s.second[:]) != 1 {
 			continue
 		}
 		if s.expires != 0 && d.now().UnixMilli() >= s.expires {
@@ -202,8 +213,11 @@ func decodeKeys(raw []byte) ([]Entry, error) {
 }
 
 func (e *Entry) check() error {
-	if e.ID == "" || len(e.ID) > 64 || e.Hash.IsZero() || e.Created.IsZero() {
+	if e.ID == "" || len(e.ID) > 64 || e.Created.IsZero() {
 		return model.E(model.CodeMissingField, "id")
+	}
+	if e.Drawn(Whole) == (e.Drawn(First) || e.Drawn(Second)) {
+		return model.E(model.CodeBadValue, "hash").With("a key has one hash, or those of its halves")
 	}
 	if len(e.Name) > model.MaxName {
 		return model.E(model.CodeTooLong, "name")

@@ -84,6 +84,7 @@ type Change struct {
 	Version int       `json:"version,omitempty"` // of the user that was looked at; another one is version_conflict; 0: whichever
 	User    *UserSpec `json:"user,omitempty"`    // of people.add and people.change: the whole of what the user is to be
 	Key     *Grant    `json:"key,omitempty"`     // of keys.issue
+	Half    Half      `json:"half,omitempty"`    // of keys.issue: only this half, under an id that is given
 
 	Until *model.Time `json:"until,omitempty"` // of keys.rotate: when the old key ends
 
@@ -101,7 +102,7 @@ func (c *Change) done(u *User) bool {
 type Applied struct {
 	User  *User
 	Key   *Entry
-	Token string // of keys.issue: the key itself, which is shown once
+	Token string // of keys.issue: the key itself, or the half of it that was drawn, which is shown once
 }
 
 type peopleFile struct {
@@ -145,13 +146,20 @@ func (c *contents) apply(change Change, now time.Time) (out Applied, err error) 
 	if (change.Key != nil) != (change.Action == IssueKey) {
 		return out, model.E(model.CodeBadValue, "key")
 	}
+	if change.Half != Whole && change.Action != IssueKey {
+		return out, model.E(model.CodeBadValue, "half")
+	}
 	switch change.Action {
 	case AddUser:
 		out.User, err = c.addUser(change, now)
 	case ChangeUser, DisableUser, EnableUser:
 		out.User, err = c.changeUser(change, now)
 	case IssueKey:
-		out.Token, out.Key, err = c.issueKey(change.ID, change.Key, now)
+		if change.Half != Whole {
+			out.Token, out.Key, err = c.drawHalf(change, model.TimeOf(now))
+		} else {
+			out.Token, out.Key, err = c.issueKey(change.ID, change.Key, now)
+		}
 	case RotateKey:
 		out.Token, out.Key, err = c.rotateKey(change.ID, change.Until, now)
 	case RevokeKey:

@@ -5,7 +5,8 @@
 // key, a token or a browser session of an OpenID Connect issuer, or a client certificate, and is the same principal
 // each time. A key that belongs to no user is a principal of its own.
 //
-// An API key is 256 random bits, shown once as "zlk_" and base64url, and stored only as its SHA-256. On the ledger a
+// An API key is 256 random bits, shown once as "zlk_" and base64url, and stored only as its SHA-256; one that two
+// administrators make together is two such texts, "zlk_1_" and "zlk_2_", of which each has seen one. On the ledger a
 // principal is a pseudonym, a keyed hash under the node's own secret, so that only this node can say who it was.
 package auth
 

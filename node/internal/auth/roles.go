@@ -39,6 +39,9 @@ var RoleNames = map[Role][2]string{
 
 var administrators = []Role{SystemAdmin, SecurityAdmin, AuditAdmin}
 
+// Administers reports whether r is one of the three administrators.
+func (r Role) Administers() bool { return slices.Contains(administrators, r) }
+
 // ofParties are the roles that the people of a hosted party may hold.
 var ofParties = []Role{TradeParty, DataOwner}
 

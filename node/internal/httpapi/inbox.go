@@ -512,7 +512,7 @@ func (d *document) inboxRoutes() {
 	for _, w := range []written{
 		{routeApproveDraft, d.schema(sdk.DraftApproval{}), decided, "By another person than who drafted it, who may approve each of its operations. `content` is the digest that the draft showed. Waits as a write does."},
 		{routeRejectDraft, d.schema(sdk.DraftReason{}), decided, "By who might approve it."},
-		{routeWithdrawDraft, d.schema(nothing{}), decided, "By who drafted it."},
+		{routeWithdrawDraft, d.schema(nothing{}), decided, "By who drafted it, while it waits. What grants an API key also later, until both halves of the key are drawn."},
 		{routeResendDraft, d.schema(nothing{}), decided, "By who drafted it, of a draft that was rejected, expired or refused: the answer is the new draft."},
 		{routeRegisterBatch, d.schema(sdk.BatchTerms{}), d.schema(sdk.HeldBatch{}), "Needs the right named as the operations' type. A batch of endings names in `records` what it ends, and ends nothing else; what it names are the rows of its draft."},
 	} {

@@ -318,9 +318,13 @@ func (a *API) postRevokeKey(x *exchange) error {
 	return model.E(model.CodeNotFound, "id")
 }
 
-// postDrawKey makes the key of one's own approved draft. Its text is in this answer and nowhere else.
+// postDrawKey draws one's half of the key of an approved draft, which one has drafted or approved. Its text is in this answer
+// and nowhere else.
 func (a *API) postDrawKey(x *exchange) error {
-	d, err := a.own(x)
+	if _, err := x.decode(&nothing{}); err != nil {
+		return err
+	}
+	d, _, err := a.draft(x)
 	if err != nil {
 		return err
 	}
@@ -345,9 +349,9 @@ func (d *document) peopleRoutes() {
 		{routeChangeUser, d.schema(sdk.UserSpec{}), changed, "The whole of what the user is to be. A user stays with his agency or party." + waits},
 		{routeDisableUser, d.schema(sdk.UserVersion{}), changed, "Keys, sessions and certificates end with the user, who is never removed: the ledger has the pseudonym." + waits},
 		{routeEnableUser, d.schema(sdk.UserVersion{}), changed, strings.TrimSpace(waits)},
-		{routeIssueKey, d.schema(sdk.NewAPIKey{}), changed, "A user's key, or one of a system that stands alone." + waits + " Who asked for it then draws the key with `POST /v1/drafts/{id}/key`."},
+		{routeIssueKey, d.schema(sdk.NewAPIKey{}), changed, "A user's key, or one of a system that stands alone." + waits + " Both then draw a half of the key with `POST /v1/drafts/{id}/key`. A key of a system-, security- or audit-administrator is a user's."},
 		{routeRevokeKey, d.schema(nothing{}), changed, strings.TrimSpace(waits)},
-		{routeDrawKey, d.schema(nothing{}), changed, "By who drafted it, once it is approved. The key is made now and shown in this answer, once; asked for again it is `key_shown`."},
+		{routeDrawKey, d.schema(nothing{}), changed, "Once it is approved, by who drafted it (half 1) and who approved it (half 2), in any order. The caller's half is drawn now and shown in this answer, once; asked for again it is `key_shown`. The key is half 1 and directly after it half 2, and works once both are drawn."},
 	} {
 		op := d.body(w)
 		if w.rt != routeDrawKey {

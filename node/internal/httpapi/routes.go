@@ -106,7 +106,7 @@ var (
 	routeKeys        = &route{method: "GET", path: "/v1/keys", id: "api-keys", tag: "people", action: ActionReadPeople, summary: "API keys, never the keys themselves", zh: "接口密钥列表"}
 	routeIssueKey    = &route{method: "POST", path: "/v1/keys", id: "issue-api-key", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "Ask for an API key", zh: "申请接口密钥"}
 	routeRevokeKey   = &route{method: "POST", path: "/v1/keys/{id}/revoke", id: "revoke-api-key", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "End an API key, for good", zh: "吊销接口密钥"}
-	routeDrawKey     = &route{method: "POST", path: "/v1/drafts/{id}/key", id: "draw-api-key", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "Make the key that an approved draft grants, and see it once", zh: "领取接口密钥"}
+	routeDrawKey     = &route{method: "POST", path: "/v1/drafts/{id}/key", id: "draw-api-key", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "Draw one's half of the key that an approved draft grants, and see it once", zh: "领取接口密钥的一半"}
 
 	// A browser's way in and out. Programs bring a key, a token or a certificate.
 	routeLogin    = &route{method: "GET", path: "/auth/login", id: "login", tag: "people", open: true, summary: "Send a browser to the identity provider", zh: "浏览器登录"}

@@ -46,6 +46,28 @@ func (in *Inbox) Withdraw(id string, by Person) (*Held, error) {
 	return in.decide(id, Withdrawn, &by, "", nil)
 }
 
+// Recall takes one's own draft back that was approved and accepted, where what it grants has not come to be: the caller has
+// seen to it that it never will.
+func (in *Inbox) Recall(id string, by Person) (*Held, error) {
+	n, ok := parseID(id)
+	if !ok {
+		return nil, model.E(model.CodeNotFound, "id")
+	}
+	defer in.lock(n)()
+	h, err := in.Get(id)
+	switch {
+	case err != nil:
+		return nil, err
+	case by.Principal != h.Drafter.Principal:
+		return h, model.E(model.CodeForbidden)
+	case h.State != Approved || !h.Sent:
+		return h, model.E(model.CodeAlreadyDecided).With("%s", h.State)
+	}
+	was := *h
+	was.Sent = false
+	return in.move(&was, Withdrawn, &by, "")
+}
+
 // decide takes a pending draft to a final state. With already_decided it returns the draft as well.
 func (in *Inbox) decide(id string, to State, by *Person, reason string, check func(*Held) error) (*Held, error) {
 	n, ok := parseID(id)

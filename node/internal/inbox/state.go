@@ -37,7 +37,7 @@ type Step struct {
 	by actor
 }
 
-// Steps are all that can become of a pending draft.
+// Steps are all that can become of a pending draft. What was approved stays so, but for what Recall takes back.
 var Steps = []Step{
 	{Approved, another}, {Rejected, another}, {Withdrawn, theDrafter}, {Expired, theClock},
 }
