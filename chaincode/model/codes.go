@@ -192,7 +192,7 @@ var codes = map[Code]text{
 	CodeRateLimited:         {Limited, "请求过于频繁", "too many requests"},
 	CodeShuttingDown:        {Unavailable, "节点正在停止；本次未写入", "the node is stopping; nothing was written"},
 	CodeFollowerStopped:     {Unavailable, "节点发现账本异常，已停止同步；请联系运维", "the node found a fault in the ledger and stopped following; see the finding"},
-	CodeAwaitingApproval:    {Refused, "须由另一人复核，已存入待办；复核同意后才会上链", "another person must approve this: it waits in the inbox and is on no ledger yet"},
+	CodeAwaitingApproval:    {Refused, "须由另一人复核，已存入待办；同意前不生效", "another person must approve this: it waits in the inbox and is not in force yet"},
 	CodeNotApproved:         {Refused, "未获复核同意（已驳回、撤回或过期）；本次未写入", "it was not approved (rejected, withdrawn or expired); nothing was written"},
 	CodeOwnDraft:            {Denied, "提交人不能复核本人提交的事项，须由另一人复核", "who drafted it cannot approve it: another person must"},
 	CodeAlreadyDrafted:      {Conflict, "同样的事项已在待复核，请等待其结果", "the same waits for another person's approval already; wait for what comes of it"},

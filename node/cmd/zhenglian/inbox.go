@@ -253,7 +253,7 @@ func (o *client) approved(w io.Writer, d *sdk.DecidedDraft) error {
 		}
 	}
 	fmt.Fprintln(w, o.say(d.Draft.Zh, d.Draft.En))
-	if d.Draft.Batch == nil {
+	if len(d.Outcomes) > 0 { // a batch, and what is of people or keys, has none
 		fmt.Fprintf(w, o.say("已上链 %d 项，待上链 %d 项，被拒绝 %d 项\n", "%d committed, %d pending, %d refused\n"), committed, pending, len(d.Outcomes)-committed-pending)
 	}
 	return refused

@@ -63,8 +63,12 @@ func (n *Node) erase(ctx context.Context, r eraseRequest) (*Erased, error) {
 	if err != nil {
 		return nil, err
 	}
+	view, err := n.records.View(model.KindLicence, r.Record)
+	if err != nil || view == nil { // it has versions, as was seen
+		return nil, model.E(model.CodeInternal).Because(err)
+	}
 	logged, err := n.access.Begin(&sdk.AccessEntry{
-		Time: model.TimeOf(time.Now()), Person: r.By, Action: ActionErase, Allowed: true, Status: http.StatusOK, Count: uint64(len(kept)),
+		Time: model.TimeOf(time.Now()), Person: r.By, Agency: view.Owner, Action: ActionErase, Allowed: true, Status: http.StatusOK, Count: uint64(len(kept)),
 		Use: &sdk.AccessUse{Purpose: r.Reason}, Records: []sdk.AccessRecord{{Kind: model.KindLicence, ID: string(r.Record)}},
 	})
 	if err == nil {

@@ -82,17 +82,30 @@ func (n *Node) openPeople() error {
 	return nil
 }
 
-// tellChanges has the access log say that a user or key has changed while the node runs, by whatever way. What was changed
-// in the files while it was stopped is not told.
+// toldWithin bounds the wait for the disk: the directory stands still meanwhile, signing in does not.
+const toldWithin = 10 * time.Second
+
+// tellChanges has the access log say that a user or key has changed while the node runs, by whatever way, and whose he is:
+// who audits that agency sees it. It is on the disk when the change is acknowledged. What was changed in the files while
+// the node was stopped is not told.
 func (n *Node) tellChanges(changes []auth.Changed) {
+	ctx, cancel := context.WithTimeout(context.Background(), toldWithin)
+	defer cancel()
 	for _, c := range changes {
-		kind := model.Kind("user")
-		if strings.HasPrefix(c.What, "keys.") {
-			kind = "key"
+		e := sdk.AccessEntry{
+			Time: model.TimeOf(time.Now()), Person: c.By, Name: c.ByName, Agency: c.Agency, Party: c.Party, Action: c.What, Status: http.StatusOK, Count: 1,
+			Use: &sdk.AccessUse{ItemName: c.Name}, Records: []sdk.AccessRecord{{Kind: httpapi.KindUser, ID: c.ID}},
 		}
-		err := n.access.Append(&sdk.AccessEntry{
-			Time: model.TimeOf(time.Now()), Person: c.By, Action: c.What, Status: http.StatusOK, Count: 1, Records: []sdk.AccessRecord{{Kind: kind, ID: c.ID}},
-		})
+		if strings.HasPrefix(c.What, "keys.") {
+			e.Records[0].Kind = httpapi.KindKey
+		}
+		if c.Party != "" {
+			e.Agency = registry{n}.Host(c.Party)
+		}
+		logged, err := n.access.Begin(&e)
+		if err == nil {
+			err = logged(ctx)
+		}
 		if err != nil {
 			n.log.Error("the access log does not say that people or keys have changed", "what", c.What, "id", c.ID, "error", err)
 		}

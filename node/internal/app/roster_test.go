@@ -213,6 +213,10 @@ func TestPeopleByTwo(t *testing.T) {
 	if _, err := ann.AddUser(ctx, sdk.UserSpec{Name: "甲", Agency: "bj-scjg", Roles: []string{"system-admin", "drafter"}}, sdk.Write{}); !is(err, model.CodeRolesIncompatible) {
 		t.Errorf("what can never be does not wait: %v", err)
 	}
+	if _, err := ann.AddUser(ctx, sdk.UserSpec{Name: "甲", Agency: "bj-scjg", Roles: []string{"root"}}, sdk.Write{}); !is(err, model.CodeBadValue) ||
+		model.AsError(err).Field != "roles" || !strings.Contains(err.Error(), "drafter | approver") || !strings.Contains(err.Error(), "data-owner") {
+		t.Errorf("an unknown role is answered without those that there are: %v", err)
+	}
 	if _, err := system.Users(ctx, ""); !is(err, model.CodeForbidden) {
 		t.Errorf("%v", err)
 	}
@@ -230,15 +234,28 @@ func TestPeopleByTwo(t *testing.T) {
 		return asked && approved
 	})
 
-	// The node's own entries are not for a district's auditor.
-	seen := 0
+	// The node's own entries are not for a district's auditor; those about the district's people are, whoever changed them.
+	seen := map[string]int{}
 	for e, err := range watcher.Access(ctx, sdk.AccessQuery{}) {
-		if seen++; err != nil || e.Agency != "bj-dc-scjg" {
+		if err != nil || e.Agency != "bj-dc-scjg" {
 			t.Fatalf("%+v, %v", e, err)
 		}
+		switch {
+		case e.Route != "":
+			seen[e.Route+" "+e.Action]++ // her own administrator's requests
+		case e.Use == nil || e.Person == "" || e.Name == "":
+			t.Errorf("of whom, or by whom: %+v", e)
+		default:
+			seen[e.Name+" "+e.Action+" "+e.Use.ItemName]++
+		}
 	}
-	if seen == 0 {
-		t.Error("an auditor sees nothing")
+	for _, want := range []string{
+		"安 people.add 王芳", "波 people.change 王芳芳", "区 keys.issue 窗口三", "波 keys.revoke 窗口三", "波 people.disable 王芳芳", "波 people.enable 王芳芳",
+		"issue-api-key keys.issue", "draw-api-key keys.draw", "disable-user people.disable",
+	} {
+		if seen[want] == 0 {
+			t.Errorf("a district's auditor does not see %q: %v", want, seen)
+		}
 	}
 
 	// What no file has: the key's text.

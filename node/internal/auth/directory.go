@@ -49,7 +49,11 @@ type Directory struct {
 // keys.issue (of a key in halves: one was drawn), keys.rotate (a successor was issued, and it ends earlier) or keys.revoke.
 type Changed struct {
 	What, ID string
-	By       string // who did it, as Hand.By; "" where somebody has edited the files
+	Name     string         // of the user or key
+	Agency   model.AgencyID // whose the user is, or the key; "" of a party's
+	Party    model.USCC     // whose the user is, or the key's user
+	By       string         // who did it, as Hand.By; "" where somebody has edited the files
+	ByName   string         // that user's or key's name, "" where By is neither
 }
 
 // contents is what stands in the two files.
@@ -296,21 +300,26 @@ func (d *Directory) take(c contents, t *table) {
 }
 
 func differences(before, now contents) (out []Changed) {
+	tell := func(what, id, name string, agency model.AgencyID, party model.USCC, was, is *Hand) {
+		by := hand(was, is)
+		out = append(out, Changed{What: what, ID: id, Name: name, Agency: agency, Party: party, By: by, ByName: now.name(by)})
+	}
 	users := map[string]*User{}
 	for i := range before.users {
 		users[before.users[i].ID] = &before.users[i]
 	}
 	for i := range now.users {
 		u := &now.users[i]
+		told := func(what string, was *Hand) { tell(what, u.ID, u.Name, u.Agency, u.Party, was, u.Changed) }
 		switch was := users[u.ID]; {
 		case was == nil:
-			out = append(out, Changed{AddUser, u.ID, hand(nil, u.Changed)})
+			told(AddUser, nil)
 		case was.Disabled.IsZero() && !u.Disabled.IsZero():
-			out = append(out, Changed{DisableUser, u.ID, hand(was.Changed, u.Changed)})
+			told(DisableUser, was.Changed)
 		case !was.Disabled.IsZero() && u.Disabled.IsZero():
-			out = append(out, Changed{EnableUser, u.ID, hand(was.Changed, u.Changed)})
+			told(EnableUser, was.Changed)
 		case !reflect.DeepEqual(was, u):
-			out = append(out, Changed{ChangeUser, u.ID, hand(was.Changed, u.Changed)})
+			told(ChangeUser, was.Changed)
 		}
 	}
 	keys := map[string]*Entry{}
@@ -319,18 +328,38 @@ func differences(before, now contents) (out []Changed) {
 	}
 	for i := range now.keys {
 		k := &now.keys[i]
+		agency, party := k.Agency, model.USCC("")
+		told := func(what string, was *Hand) {
+			if u := now.user(k.User); u != nil {
+				agency, party = u.Agency, u.Party
+			}
+			tell(what, k.ID, k.Name, agency, party, was, k.Changed)
+		}
 		switch was := keys[k.ID]; {
 		case was == nil:
-			out = append(out, Changed{IssueKey, k.ID, hand(nil, k.Changed)})
+			told(IssueKey, nil)
 		case was.First != k.First || was.Second != k.Second: // its other half was drawn: only now it is one
-			out = append(out, Changed{IssueKey, k.ID, hand(was.Changed, k.Changed)})
+			told(IssueKey, was.Changed)
 		case was.Revoked.IsZero() && !k.Revoked.IsZero():
-			out = append(out, Changed{RevokeKey, k.ID, hand(was.Changed, k.Changed)})
+			told(RevokeKey, was.Changed)
 		case !was.Expires.Time().Equal(k.Expires.Time()):
-			out = append(out, Changed{RotateKey, k.ID, hand(was.Changed, k.Changed)})
+			told(RotateKey, was.Changed)
 		}
 	}
 	return out
+}
+
+// name is that of a user or key, "" for none of the id.
+func (c *contents) name(id string) string {
+	if u := c.user(id); u != nil {
+		return u.Name
+	}
+	for i := range c.keys {
+		if c.keys[i].ID == id {
+			return c.keys[i].Name
+		}
+	}
+	return ""
 }
 
 // compile works out who signs in with what. Disabled users, revoked keys and keys that are half drawn are not in it.

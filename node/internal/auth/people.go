@@ -167,6 +167,9 @@ func (c *contents) apply(change Change, now time.Time) (out Applied, err error) 
 	default:
 		err = model.E(model.CodeBadValue, "action")
 	}
+	if err == nil && change.User != nil { // before all are checked: what is wrong is in what was asked for, not at some place in the file
+		err = out.User.check()
+	}
 	return out, err
 }
 

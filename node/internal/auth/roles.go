@@ -51,8 +51,15 @@ func checkRoles(in []Role) error {
 		return model.E(model.CodeMissingField, "roles")
 	}
 	for i, r := range in {
-		if !slices.Contains(Roles, r) || slices.Contains(in[:i], r) {
-			return model.E(model.CodeBadValue, "roles").With("no role, or twice: %.32q", r)
+		if !slices.Contains(Roles, r) {
+			var names []string
+			for _, known := range Roles {
+				names = append(names, string(known))
+			}
+			return model.E(model.CodeBadValue, "roles").OneOf(names...)
+		}
+		if slices.Contains(in[:i], r) {
+			return model.E(model.CodeBadValue, "roles").With("twice: %s", r)
 		}
 	}
 	return nil

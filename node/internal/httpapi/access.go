@@ -126,6 +126,9 @@ func (x *exchange) entry(status int) *sdk.AccessEntry {
 	if e.Action == "" {
 		e.Action = x.rt.action
 	}
+	if x.rt.logs != "" {
+		e.Action = x.rt.logs
+	}
 	return e
 }
 

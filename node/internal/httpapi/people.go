@@ -22,6 +22,9 @@ const (
 	RevokeKey   model.Type = "keys.revoke"
 )
 
+// ActionDrawKey is what the access log calls the drawing of an approved key.
+const ActionDrawKey = "keys.draw"
+
 // AboutPeople reports whether a type is that of a change of people or keys.
 func AboutPeople(t model.Type) bool {
 	switch t {

@@ -21,6 +21,7 @@ type route struct {
 	limit        int    // of the body, 0 for none
 	hidden       bool   // not part of the documented API
 	reads        bool   // a POST that changes nothing, so that its entry in the access log need not be awaited
+	logs         string // the action of its entries in the access log, where it says more than the right that it needs
 	envelope     bool   // refusals have the envelope of /elssp/v1, not a problem
 }
 
@@ -99,14 +100,14 @@ var (
 
 	routePeople      = &route{method: "GET", path: "/v1/people", id: "people", tag: "people", action: ActionReadPeople, summary: "Who may sign in at this node", zh: "人员列表"}
 	routeUser        = &route{method: "GET", path: "/v1/people/{id}", id: "user", tag: "people", action: ActionReadPeople, summary: "A user, with what signs him in", zh: "查看用户"}
-	routeAddUser     = &route{method: "POST", path: "/v1/people", id: "add-user", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "Add a user", zh: "新增用户"}
-	routeChangeUser  = &route{method: "PUT", path: "/v1/people/{id}", id: "change-user", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "Change a user", zh: "变更用户"}
-	routeDisableUser = &route{method: "POST", path: "/v1/people/{id}/disable", id: "disable-user", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "End a user's rights", zh: "停用用户"}
-	routeEnableUser  = &route{method: "POST", path: "/v1/people/{id}/enable", id: "enable-user", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "Give a disabled user the rights back", zh: "恢复用户"}
+	routeAddUser     = &route{method: "POST", path: "/v1/people", id: "add-user", tag: "people", action: ActionChangePeople, logs: string(AddUser), limit: limitSmall, summary: "Add a user", zh: "新增用户"}
+	routeChangeUser  = &route{method: "PUT", path: "/v1/people/{id}", id: "change-user", tag: "people", action: ActionChangePeople, logs: string(ChangeUser), limit: limitSmall, summary: "Change a user", zh: "变更用户"}
+	routeDisableUser = &route{method: "POST", path: "/v1/people/{id}/disable", id: "disable-user", tag: "people", action: ActionChangePeople, logs: string(DisableUser), limit: limitSmall, summary: "End a user's rights", zh: "停用用户"}
+	routeEnableUser  = &route{method: "POST", path: "/v1/people/{id}/enable", id: "enable-user", tag: "people", action: ActionChangePeople, logs: string(EnableUser), limit: limitSmall, summary: "Give a disabled user the rights back", zh: "恢复用户"}
 	routeKeys        = &route{method: "GET", path: "/v1/keys", id: "api-keys", tag: "people", action: ActionReadPeople, summary: "API keys, never the keys themselves", zh: "接口密钥列表"}
-	routeIssueKey    = &route{method: "POST", path: "/v1/keys", id: "issue-api-key", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "Ask for an API key", zh: "申请接口密钥"}
-	routeRevokeKey   = &route{method: "POST", path: "/v1/keys/{id}/revoke", id: "revoke-api-key", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "End an API key, for good", zh: "吊销接口密钥"}
-	routeDrawKey     = &route{method: "POST", path: "/v1/drafts/{id}/key", id: "draw-api-key", tag: "people", action: ActionChangePeople, limit: limitSmall, summary: "Draw one's half of the key that an approved draft grants, and see it once", zh: "领取接口密钥的一半"}
+	routeIssueKey    = &route{method: "POST", path: "/v1/keys", id: "issue-api-key", tag: "people", action: ActionChangePeople, logs: string(IssueKey), limit: limitSmall, summary: "Ask for an API key", zh: "申请接口密钥"}
+	routeRevokeKey   = &route{method: "POST", path: "/v1/keys/{id}/revoke", id: "revoke-api-key", tag: "people", action: ActionChangePeople, logs: string(RevokeKey), limit: limitSmall, summary: "End an API key, for good", zh: "吊销接口密钥"}
+	routeDrawKey     = &route{method: "POST", path: "/v1/drafts/{id}/key", id: "draw-api-key", tag: "people", action: ActionChangePeople, logs: ActionDrawKey, limit: limitSmall, summary: "Draw one's half of the key that an approved draft grants, and see it once", zh: "领取接口密钥的一半"}
 
 	// A browser's way in and out. Programs bring a key, a token or a certificate.
 	routeLogin    = &route{method: "GET", path: "/auth/login", id: "login", tag: "people", open: true, summary: "Send a browser to the identity provider", zh: "浏览器登录"}
