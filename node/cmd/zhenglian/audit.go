@@ -390,7 +390,10 @@ func (o *accessFlags) report(w io.Writer, r *accesslog.Report) {
 		}
 		fmt.Fprintf(w, "%s %s%s%s\n", o.say("发现：", "finding:"), o.say(f.Zh, f.En), where, since)
 	}
-	if len(r.Findings) == 0 {
+	switch {
+	case len(r.Findings) == 0 && r.Anchors == 0:
+		fmt.Fprintln(w, o.say("日志自身连贯；账本上尚无存证可比对，整段改写看不出来", "the log is consistent in itself; there is no anchor on the ledger to compare it with, so a log that was rewritten as a whole would not show"))
+	case len(r.Findings) == 0:
 		fmt.Fprintln(w, o.say("日志完整，与账本存证一致", "the log is whole and agrees with the ledger"))
 	}
 }

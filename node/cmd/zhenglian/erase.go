@@ -29,6 +29,11 @@ func eraseCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(r)
 			}
+			if r.Operations == 0 {
+				tell(c.OutOrStdout(), "%s：本节点没有它的保密内容，未删除任何内容（公开的持证主体仍在账本上；请核对编号）\n",
+					"%s: this node keeps nothing confidential of it, and nothing was erased (a public holder stands on the ledger; check the id)\n", r.Record)
+				return nil
+			}
 			tell(c.OutOrStdout(), "%s：已删除 %d 个操作的保密内容，检索中不再有其持证主体\n保管库的旧文件最迟在节点下次启动时清除\n",
 				"%s: the confidential bodies of %d operations are erased, and no search finds its holder\nold files of the vault are removed by the node's next start at the latest\n", r.Record, r.Operations)
 			return nil
