@@ -40,7 +40,7 @@ func inviteCommand() *cobra.Command {
 				}
 				o.Agencies = append(o.Agencies, id)
 			}
-			i, err := app.Invite(cfg, o)
+			i, err := app.Invite(c.Context(), cfg, o)
 			if err != nil {
 				return err
 			}

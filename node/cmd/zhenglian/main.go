@@ -34,6 +34,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -85,7 +86,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return 1
 	}
 	var e *model.Error
-	if errors.Is(err, app.ErrDown) {
+	var said *app.Said
+	if errors.As(err, &said) {
+		fmt.Fprintf(errOut, "zhenglian: %s\n", strings.Replace(err.Error(), said.En, say(said.Zh, said.En), 1))
+	} else if errors.Is(err, app.ErrDown) {
 		tell(errOut, "zhenglian: 节点没有运行（%s）\n", "zhenglian: %s\n", err)
 	} else if errors.Is(err, app.ErrHalfRestored) {
 		tell(errOut, "zhenglian: 该文件夹是中断的恢复留下的，不是节点：请重新执行 zhenglian restore，它会从头开始（%s）\n", "zhenglian: %s\n", err)

@@ -6,8 +6,11 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -31,9 +34,9 @@ type InviteOptions struct {
 	Expires  time.Duration
 }
 
-// Invite makes an invitation for another node of this node's organisation. It asks nothing of the running node, which
-// answers when the invited one comes.
-func Invite(cfg *Config, o InviteOptions) (*invite.Invitation, error) {
+// Invite makes an invitation for another node of this node's organisation. A running node is asked whether it has the
+// agencies; one that does not run looks when the invited one comes.
+func Invite(ctx context.Context, cfg *Config, o InviteOptions) (*invite.Invitation, error) {
 	if _, err := model.ParseNodeID(string(o.Node)); err != nil || o.Node == cfg.Node {
 		return nil, fmt.Errorf("--node %q: give the id of the new node", o.Node)
 	}
@@ -55,7 +58,13 @@ func Invite(cfg *Config, o InviteOptions) (*invite.Invitation, error) {
 		i.URL = map[bool]string{true: "https://", false: "http://"}[i.Pin != ""] + cfg.Listen
 	}
 	if !strings.HasPrefix(i.URL, "https://") && !strings.HasPrefix(i.URL, "http://127.0.0.1:") {
-		return nil, fmt.Errorf("%s: whoever is invited comes over TLS: give this node a certificate (tls_cert, tls_key) and --url https://…", i.URL)
+		return nil, said("%s：受邀节点须经 TLS 连接：请给本节点配置证书（tls_cert、tls_key），并用 --url https://…", "%s: whoever is invited comes over TLS: give this node a certificate (tls_cert, tls_key) and --url https://…", i.URL)
+	}
+	if i.Pin == "" && strings.HasPrefix(i.URL, "https://") {
+		return nil, said("%s：本节点没有 TLS 证书（tls_cert、tls_key），受邀节点无法认出它：请先配置证书", "%s: this node has no TLS certificate (tls_cert, tls_key) by which the invited one could know it: give it one first", i.URL)
+	}
+	if err := registered(ctx, cfg, o.Agencies); err != nil {
+		return nil, err
 	}
 	var err error
 	if i.Gateways, err = cfg.gateways(); err != nil {
@@ -80,7 +89,7 @@ func (c *Config) gateways() (out []invite.Gateway, err error) {
 			return nil, err
 		}
 		if l.Listen == "" || l.TLSCert == "" {
-			return nil, fmt.Errorf("this node's ledger runs inside it, and nobody else reaches it: stop the node and let it run in a process of its own first: zhenglian ledger apart --dir %s --listen HOST:7051 (docs/ops/operate)", c.dir)
+			return nil, said("本节点的账本在节点进程内运行，其他节点无法连接：请先停止节点，让账本在独立进程中运行：zhenglian ledger apart --dir %s --listen HOST:7051（docs/ops/operate）", "this node's ledger runs inside it, and nobody else reaches it: stop the node and let it run in a process of its own first: zhenglian ledger apart --dir %s --listen HOST:7051 (docs/ops/operate)", c.dir)
 		}
 		list = []Gateway{{Address: l.Listen, TLSRoots: l.path("ca.crt")}}
 	}
@@ -114,6 +123,72 @@ type joinAnswer struct {
 	Genesis      string              `json:"genesis,omitempty"`     // the document
 	Organisation *model.Organisation `json:"organisation,omitempty"`
 	Agencies     []model.Agency      `json:"agencies,omitempty"`
+	Missing      []model.AgencyID    `json:"missing,omitempty"` // of unregistered: which are
+}
+
+// unregistered is the answer while the registry lacks one of the invitation's agencies: the invitation stays good.
+const unregistered = "unregistered"
+
+var errUnregistered = errors.New("an agency is not registered")
+
+// unregistered lists those of some agencies that this node's records do not have.
+func (n *Node) unregistered(ids []model.AgencyID) (missing []model.AgencyID, err error) {
+	for _, id := range ids {
+		a, err := n.records.Agency(id)
+		if err != nil {
+			return nil, err
+		}
+		if a == nil {
+			missing = append(missing, id)
+		}
+	}
+	return missing, nil
+}
+
+// postUnregistered answers the operator who is about to invite.
+func (n *Node) postUnregistered(w http.ResponseWriter, req *http.Request) {
+	var ids []model.AgencyID
+	if err := json.NewDecoder(http.MaxBytesReader(w, req.Body, 64<<10)).Decode(&ids); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if n.records.Position() == 0 {
+		ids = nil // it does not know yet
+	}
+	missing, err := n.unregistered(ids)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(missing) // the client may be gone
+}
+
+// registered asks the running node whether it has agencies. Of a node that does not run nothing is known, and it looks
+// again when the invited one comes.
+func registered(ctx context.Context, cfg *Config, ids []model.AgencyID) error {
+	body, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	b, err := NewAdmin(cfg).Do(ctx, http.MethodPost, "/unregistered", body)
+	if errors.Is(err, ErrDown) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	var missing []model.AgencyID
+	if err := json.NewDecoder(io.LimitReader(b, 64<<10)).Decode(&missing); err != nil {
+		return fmt.Errorf("the node's answer: %w", err)
+	}
+	if len(missing) > 0 {
+		return said("%v 尚未登记：请先由成员登记该机关（docs/ops/organisation-joins），再发出邀请", "%v is not registered: have the members register the agency first (docs/ops/organisation-joins), then invite", missing)
+	}
+	return nil
 }
 
 // Join binds an invitation to a certificate request, has it certified where the organisation's authority lies in this
@@ -130,8 +205,16 @@ func (j joining) Join(_ context.Context, body []byte) (any, error) {
 	if err != nil {
 		return nil, model.E(model.CodeBadValue, "request")
 	}
-	r, what, err := j.store.Claim(in.ID, in.Token, string(request), time.Now())
+	var missing []model.AgencyID
+	r, what, err := j.store.Claim(in.ID, in.Token, string(request), time.Now(), func(r *invite.Record) (err error) {
+		if missing, err = j.n.unregistered(r.Agencies); err == nil && len(missing) > 0 {
+			err = errUnregistered
+		}
+		return err
+	})
 	switch {
+	case errors.Is(err, errUnregistered):
+		return joinAnswer{Status: unregistered, Missing: missing}, nil
 	case err != nil:
 		return nil, model.E(model.CodeInternal).Because(err)
 	case what == invite.Unknown:

@@ -52,7 +52,7 @@ const (
 // follows is made anew each time from that answer, in a folder of its own.
 func JoinByInvitation(ctx context.Context, i *invite.Invitation, dir string, o JoinOptions) (*Joined, error) {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return nil, fmt.Errorf("%s is not empty: nothing is ever overwritten; choose another --dir", dir)
+		return nil, said("%s 不是空目录：不会覆盖任何内容，请另选 --dir", "%s is not empty: nothing is ever overwritten; choose another --dir", dir)
 	}
 	work := strings.TrimRight(dir, "/") + ".joining"
 	request, key, err := joinKey(work, i)
@@ -67,10 +67,12 @@ func JoinByInvitation(ctx context.Context, i *invite.Invitation, dir string, o J
 	case "issued":
 	case "pending":
 		return nil, ErrPending
+	case unregistered:
+		return nil, said("%v 尚未登记：邀请书仍然有效，未被使用；待成员登记该机关（docs/ops/organisation-joins）后，重新执行同一条 join 命令", "%v is not registered: the invitation was not used and stays good; once the members have registered the agency (docs/ops/organisation-joins), call join again as you did", a.Missing)
 	case invite.Used:
-		return nil, errors.New("the invitation was used already, by another request: if that was not you, tell who invited you at once; ask for another invitation")
+		return nil, said("邀请书已被另一个请求使用：如果您先前在另一个 --dir 执行过 join，请用原来的 --dir 重新执行；否则立即告知邀请单位，并另索邀请书", "the invitation was used already, by another request: if you called join with another --dir before, call it with that one again; if that was not you, tell who invited you at once and ask for another invitation")
 	case invite.Expired:
-		return nil, errors.New("the invitation has expired: ask for another")
+		return nil, said("邀请书已过期：请另索邀请书", "the invitation has expired: ask for another")
 	default:
 		return nil, fmt.Errorf("the inviting node answered %q", a.Status)
 	}
@@ -105,7 +107,7 @@ func JoinByInvitation(ctx context.Context, i *invite.Invitation, dir string, o J
 func joinKey(work string, i *invite.Invitation) (request, key []byte, err error) {
 	if mark, err := os.ReadFile(filepath.Join(work, joinMark)); err == nil {
 		if string(mark) != i.ID {
-			return nil, nil, fmt.Errorf("%s was begun with another invitation: remove it, or use that one", work)
+			return nil, nil, said("%s 是用另一份邀请书开始的：删除它，或改用那份邀请书", "%s was begun with another invitation: remove it, or use that one", work)
 		}
 		request, err = os.ReadFile(filepath.Join(work, requestFile))
 		if err != nil {
@@ -144,7 +146,7 @@ func knock(ctx context.Context, i *invite.Invitation, request []byte) (*joinAnsw
 		return nil, err
 	}
 	if i.Pin == "" && !strings.HasPrefix(i.URL, "http://127.0.0.1:") {
-		return nil, fmt.Errorf("%s: the invitation names no TLS key for it, so the token is not sent there", i.URL)
+		return nil, said("%s：邀请书没有写明它的 TLS 密钥，因此不向它发送凭证：请邀请单位配置 TLS 证书后另发邀请书", "%s: the invitation names no TLS key for it, so the token is not sent there: ask who invited you for another one, once that node has a TLS certificate", i.URL)
 	}
 	errPin := errors.New("another TLS key is there than the invitation names: the node's certificate was changed since, or somebody stands between; ask for another invitation")
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
@@ -171,7 +173,7 @@ func knock(ctx context.Context, i *invite.Invitation, request []byte) (*joinAnsw
 		var a joinAnswer
 		return &a, json.Unmarshal(raw, &a)
 	case http.StatusUnauthorized:
-		return nil, fmt.Errorf("%s does not know this invitation: it was made by another node, or taken back", i.URL)
+		return nil, said("%s 不认识这份邀请书：它由另一个节点发出，或已被收回", "%s does not know this invitation: it was made by another node, or taken back", i.URL)
 	}
 	return nil, fmt.Errorf("%s: %s: %.400s", i.URL, res.Status, raw)
 }

@@ -113,7 +113,7 @@ func TestJoin(t *testing.T) {
 	})
 
 	o := app.InviteOptions{Node: "haidian", Agencies: []model.AgencyID{"bj-scjg"}, Expires: time.Hour}
-	i, err := app.Invite(cfg, o)
+	i, err := app.Invite(t.Context(), cfg, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,10 +208,36 @@ func TestInvite(t *testing.T) {
 	if err := os.Rename(authority, authority+".elsewhere"); err != nil {
 		t.Fatal(err)
 	}
-	w.serve("beijing")
 	cfg := w.config("beijing")
+	// Made while the node did not run: it looks when the other comes, and the token stays good while the agency is missing.
+	early, err := app.Invite(t.Context(), cfg, app.InviteOptions{Node: "chaoyang", Agencies: []model.AgencyID{"bj-cy"}, Expires: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.serve("beijing")
 	o := app.InviteOptions{Node: "haidian", Agencies: []model.AgencyID{"bj-scjg"}, Expires: time.Hour}
-	i, err := app.Invite(cfg, o)
+	w.until("the node has the ledger", func() bool {
+		s, err := app.NewAdmin(cfg).Status(t.Context())
+		return err == nil && s.Position > 0
+	})
+	if _, err := w.join(early, filepath.Join(w.dir, "chaoyang")); err == nil || !strings.Contains(err.Error(), "[bj-cy] is not registered: the invitation was not used") {
+		t.Errorf("an agency that is not registered: %v", err)
+	}
+	if all, err := app.Invitations(cfg); err != nil || len(all) != 1 || all[0].Request != "" {
+		t.Errorf("the token is spent: %+v, %v", all, err)
+	}
+	if err := os.RemoveAll(filepath.Join(w.node("beijing"), "invitations")); err != nil {
+		t.Fatal(err)
+	}
+	for says, bad := range map[string]app.InviteOptions{
+		"[bj-cy] is not registered":        {Node: "chaoyang", Agencies: []model.AgencyID{"bj-scjg", "bj-cy"}, Expires: time.Hour},
+		"this node has no TLS certificate": {Node: "haidian", Agencies: o.Agencies, Expires: time.Hour, URL: "https://node.example:8801"},
+	} {
+		if _, err := app.Invite(t.Context(), cfg, bad); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+	i, err := app.Invite(t.Context(), cfg, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +280,7 @@ func TestInvite(t *testing.T) {
 	}
 
 	for _, bad := range []app.InviteOptions{{Node: "beijing", Expires: time.Hour}, {Node: "A B", Expires: time.Hour}, {Node: "haidian"}, {Node: "haidian", Expires: time.Hour, URL: "http://10.1.1.1:80"}} {
-		if _, err := app.Invite(cfg, bad); err == nil {
+		if _, err := app.Invite(t.Context(), cfg, bad); err == nil {
 			t.Errorf("%+v was accepted", bad)
 		}
 	}
@@ -264,7 +290,7 @@ func TestInvite(t *testing.T) {
 		t.Fatal(err)
 	}
 	claim := func(id, token, request string, at time.Time) string {
-		_, what, err := s.Claim(id, token, request, at)
+		_, what, err := s.Claim(id, token, request, at, func(*invite.Record) error { return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -60,9 +60,10 @@ func (n *Node) openOperator() error {
 // operate is what the admin listener does for the operator.
 func (n *Node) operate() *httpapi.Operator {
 	return &httpapi.Operator{Token: n.operator, Level: &n.logs.level, Routes: map[string]http.Handler{
-		"GET /status":  http.HandlerFunc(n.getStatus),
-		"POST /backup": http.HandlerFunc(n.postBackup),
-		"POST /erase":  http.HandlerFunc(n.postErase),
+		"GET /status":        http.HandlerFunc(n.getStatus),
+		"POST /backup":       http.HandlerFunc(n.postBackup),
+		"POST /unregistered": http.HandlerFunc(n.postUnregistered),
+		"POST /erase":        http.HandlerFunc(n.postErase),
 		"GET /log": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(n.logs.last.text()) // the client may be gone
 		}),

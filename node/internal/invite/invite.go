@@ -217,7 +217,10 @@ const (
 
 // Claim binds an invitation to the first certificate request that comes with its token, durably. The same request may
 // come again, also after the end: who was cut off asks once more.
-func (s *Store) Claim(id, token, request string, now time.Time) (*Record, string, error) {
+//
+// allowed is asked before an invitation is bound, once the token is known to be good: with its error nothing is bound, and
+// the token stays good.
+func (s *Store) Claim(id, token, request string, now time.Time, allowed func(*Record) error) (*Record, string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	got := sha256.Sum256([]byte(token))
@@ -237,6 +240,9 @@ func (s *Store) Claim(id, token, request string, now time.Time) (*Record, string
 		return nil, Used, nil
 	case now.After(r.Expires):
 		return nil, Expired, nil
+	}
+	if err := allowed(r); err != nil {
+		return nil, Unknown, err
 	}
 	r.Request = request
 	return r, Claimed, s.Put(r)
